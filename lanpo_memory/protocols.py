@@ -1,0 +1,294 @@
+"""The seams. Each is a small `Protocol`; implementations do not inherit from it.
+
+Common contract: batch first and synchronous. A method that takes a sequence returns a list of the
+same length in the same order. Bad arguments raise `InvalidInputError`; a model's failure is
+returned as a `Failure`, never raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, overload, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lanpo_memory.types import (
+    Attempt,
+    Batch,
+    Changes,
+    Completion,
+    Experience,
+    Exposure,
+    FailedAnswer,
+    Failure,
+    Guidance,
+    GuidanceKind,
+    Hit,
+    Limits,
+    Messages,
+    Observation,
+    Problem,
+    Promise,
+    Receipt,
+    Request,
+    Retrieved,
+    Rollout,
+)
+
+__all__ = [
+    "ChatModel",
+    "ChoiceScorer",
+    "Embedder",
+    "ExperienceAdapter",
+    "ExperienceFilter",
+    "ExperienceStore",
+    "Prompts",
+    "Reflector",
+    "Relevance",
+    "Retriever",
+    "Summarizer",
+]
+
+Conversations = Sequence[Messages]
+
+
+@runtime_checkable
+class ExperienceStore(Protocol):
+    """The only truth about a pool. It says nothing about search."""
+
+    @property
+    def promises(self) -> frozenset[Promise]:
+        """What this store guarantees; it refuses the rest with `PromiseError`."""
+
+    def write(self, batch: Batch, *, limits: Limits) -> list[Receipt]:
+        """Dedupe, insert, evict and log, in one transaction.
+
+        Returns one receipt for each item, in the order of the batch's fields. A deletion of an id
+        that is not there is ``rejected``.
+        """
+
+    @overload
+    def read(
+        self,
+        kind: Literal["experience"],
+        *,
+        ids: Sequence[str] | None = None,
+        problems: Sequence[str] | None = None,
+        newest: int | None = None,
+    ) -> list[Experience]: ...
+    @overload
+    def read(
+        self,
+        kind: Literal["attempt"],
+        *,
+        ids: Sequence[str] | None = None,
+        problems: Sequence[str] | None = None,
+        newest: int | None = None,
+    ) -> list[Attempt]: ...
+    @overload
+    def read(
+        self,
+        kind: Literal["exposure"],
+        *,
+        ids: Sequence[str] | None = None,
+        problems: Sequence[str] | None = None,
+        newest: int | None = None,
+    ) -> list[Exposure]: ...
+    @overload
+    def read(
+        self,
+        kind: Literal["failure"],
+        *,
+        ids: Sequence[str] | None = None,
+        problems: Sequence[str] | None = None,
+        newest: int | None = None,
+    ) -> list[FailedAnswer]: ...
+    @overload
+    def read(
+        self,
+        kind: Literal["problem"],
+        *,
+        ids: Sequence[str] | None = None,
+        problems: Sequence[str] | None = None,
+        newest: int | None = None,
+    ) -> list[Problem]: ...
+    def read(
+        self,
+        kind: Any,
+        *,
+        ids: Sequence[str] | None = None,
+        problems: Sequence[str] | None = None,
+        newest: int | None = None,
+    ) -> list[Any]:
+        """Return records in the order they were written, oldest first.
+
+        Restricted to `ids` and to problem ids `problems` where given (unknown ones are left out);
+        `newest` keeps only that many latest records of each problem. Kind ``problem`` returns the
+        problems that hold at least one experience.
+        """
+
+    def count(self, kind: str) -> int:
+        """How many records of a kind there are."""
+
+    def changes(self, since: int, *, limit: int = 10_000) -> Changes:
+        """Return the change log after line `since`, so that every process can follow every other.
+
+        `limit=0` returns no lines and the number of the newest.
+        """
+
+    def cached(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return cached bytes (embeddings, judge scores, calibrations), `None` where absent."""
+
+    def cache(self, items: Sequence[tuple[str, bytes]]) -> None:
+        """Store cached bytes, replacing what was there."""
+
+    def close(self) -> None:
+        """Release files and connections. Closing twice does nothing."""
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Search over problems, not over entries."""
+
+    default_gamma: float
+
+    def update(self, added: Sequence[Problem], removed: Sequence[str]) -> None:
+        """Index new problems and forget removed ids. Adding a known id again does nothing."""
+
+    def retrieve(self, queries: Sequence[Problem], *, k: int) -> list[list[Hit]]:
+        """Return at most `k` hits for each query, best first, ties broken the same way always."""
+
+
+class ExperienceFilter(Protocol):
+    """Decides what may be shown for a problem."""
+
+    def verdicts(self, problem: Problem, hits: Sequence[Retrieved]) -> list[str | None]:
+        """Return `None` for each hit to keep, else the reason for dropping it."""
+
+
+class Relevance(Protocol):
+    """r(problem, feedback) in 0..1. A gamma belongs to one fingerprint and to no other."""
+
+    fingerprint: str
+    default_gamma: float
+
+    def score(self, pairs: Sequence[tuple[Problem, Experience]]) -> NDArray[np.float32]:
+        """Return one score in 0..1 for each pair, shape (n,); higher is more relevant."""
+
+
+class Embedder(Protocol):
+    """Text to unit vectors. The fingerprint names model, dimension and normalisation."""
+
+    fingerprint: str
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit rows, shape (n, d)."""
+
+
+class ChatModel(Protocol):
+    """Anything that answers conversations."""
+
+    def generate(
+        self,
+        conversations: Conversations,
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        stop: Sequence[str] = (),
+        role: str = "solve",
+    ) -> list[Completion | Failure]:
+        """Answer each conversation with at most `max_tokens` tokens."""
+
+
+class ChoiceScorer(Protocol):
+    """A model that tells how likely each of a few answers is."""
+
+    def choice_logprobs(
+        self, conversations: Conversations, choices: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """Return log-probabilities, shape (n, choices)."""
+
+
+class Prompts(Protocol):
+    """The language of the roles. Another domain, or a tiny policy, brings its own."""
+
+    def solve(self, problem: Problem) -> Messages:
+        """The bare prompt: the problem and how to give the final answer."""
+
+    def inter(self, problem: Problem, retrieved: Sequence[Retrieved]) -> str:
+        """Guidance text from experiences of other problems, put in front of the bare prompt."""
+
+    def intra(self, attempt: Attempt) -> str:
+        """Guidance text from an earlier attempt, put in front of the bare prompt."""
+
+    def sections(self, kind: GuidanceKind) -> Sequence[tuple[str, ...]]:
+        """Section headers a guided completion must have; a tuple holds alternatives."""
+
+    def solution(self, kind: GuidanceKind, completion: str) -> str | None:
+        """The part of a completion that solves the problem, or `None` if it is missing."""
+
+    def summarise(self, problem: Problem, completion: str) -> Messages:
+        """Ask for an experience. There is no argument for a reward, a verdict or an answer."""
+
+    def parse(self, problem: Problem, answer: str) -> Experience | Failure:
+        """Read the answer to `summarise`."""
+
+
+class Summarizer(Protocol):
+    """Rollouts to experiences."""
+
+    def ask(self, rollouts: Sequence[Rollout]) -> list[Request]:
+        """Return the conversations to be answered: any number, the same for the same rollouts."""
+
+    def read(
+        self, rollouts: Sequence[Rollout], answers: Sequence[Completion | Failure]
+    ) -> list[Experience | Failure]:
+        """Read the answers, which come in the order of the requests."""
+
+
+class Reflector(Protocol):
+    """Guidance from an earlier attempt. It takes an `Attempt`: it cannot be handed a reward."""
+
+    def reflect(self, attempts: Sequence[Attempt]) -> list[Guidance]:
+        """Return one guidance for each attempt."""
+
+
+class ExperienceAdapter(Protocol):
+    """The plug for any trainer and any agent: ask before a rollout, tell after it."""
+
+    def prepare(
+        self,
+        problems: Sequence[Problem],
+        *,
+        step: int,
+        wanted: Sequence[bool | None] | None = None,
+        attempts: Sequence[Attempt | None] | None = None,
+    ) -> list[Guidance]:
+        """Return guidance for each problem.
+
+        `wanted` overrides the coin per item (`None` leaves it), `attempts` brings fresh attempts.
+        A problem that stands twice in the call may get different guidance.
+        """
+
+    def ask(self, rollouts: Sequence[Rollout], *, step: int) -> list[Request]:
+        """Return what the memory wants to have answered about these rollouts."""
+
+    def ingest(
+        self,
+        rollouts: Sequence[Rollout],
+        answers: Sequence[Completion | Failure],
+        *,
+        step: int,
+    ) -> Observation:
+        """Store what the rollouts and the answers taught, in one transaction."""
+
+    def observe(self, rollouts: Sequence[Rollout], *, step: int) -> Observation:
+        """`ask`, answer with the adapter's own model, `ingest`."""
+
+    def save(self, folder: Path) -> None:
+        """Write everything needed to go on from here into a folder."""
+
+    def load(self, folder: Path) -> None:
+        """Go back to what `save` wrote."""

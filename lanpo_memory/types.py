@@ -1,0 +1,502 @@
+"""The vocabulary: every noun of the library, as frozen pydantic models.
+
+what happened      `Problem` `Attempt` `Rollout`
+what is kept       `Experience` (`ExperienceMetadata`) `Exposure` `FailedAnswer`
+what comes back    `Hit` `Retrieved` `Guidance`
+talking to models  `Message` `Request` `Completion` `Failure`
+honest writing     `Batch` `Limits` `Receipt` `Change` `Changes` `Promise`
+what was seen      `RetrievalFigures` `Observation`
+
+Two rules make leaks unrepresentable. A `Problem` has no field for its answer, and metadata
+keys that look like one raise `LabelLeakError`. An `Attempt`, the only thing a reflector is ever
+handed, has no reward and no verdict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from functools import cached_property
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from lanpo_memory.errors import InvalidInputError, LabelLeakError, LanpoError
+
+__all__ = [
+    "LABEL_KEYS",
+    "MAX_TEXT_CHARS",
+    "SCHEMA_VERSION",
+    "Attempt",
+    "Batch",
+    "Change",
+    "Changes",
+    "Completion",
+    "Experience",
+    "ExperienceMetadata",
+    "Exposure",
+    "FailedAnswer",
+    "Failure",
+    "Guidance",
+    "GuidanceKind",
+    "Hit",
+    "Limits",
+    "Message",
+    "Messages",
+    "Observation",
+    "Problem",
+    "Promise",
+    "Prompt",
+    "Receipt",
+    "ReceiptStatus",
+    "Request",
+    "RetrievalFigures",
+    "Retrieved",
+    "Rollout",
+    "Scalar",
+    "fingerprint",
+    "normalise",
+]
+
+SCHEMA_VERSION = 1
+MAX_TEXT_CHARS = 2_000_000
+"""Longest text of any field, in characters. Longer input is refused, never cut."""
+
+LABEL_KEYS = frozenset(
+    {"answer", "solution", "label", "gold", "target", "reference", "ground_truth"}
+)
+"""Metadata keys (in any case) that would carry a reference answer; refused on a `Problem`."""
+
+Scalar = str | int | float | bool | None
+Message = dict[str, Any]
+Messages = list[Message]
+Prompt = str | Messages
+PromptT = TypeVar("PromptT", str, Messages)
+GuidanceKind = Literal["none", "inter", "intra"]
+ReceiptStatus = Literal["added", "duplicate", "evicted", "rejected", "failed"]
+
+
+def normalise(text: str) -> str:
+    """Return `text` in Unicode NFC with every run of white space folded to one blank.
+
+    Case is kept: in mathematics `X` and `x` are different things.
+
+    >>> normalise("  two\\n words ")
+    'two words'
+    """
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip()
+
+
+def fingerprint(*parts: str) -> str:
+    """Return a 20-digit hexadecimal hash of the parts (80 bits, BLAKE2b).
+
+    >>> fingerprint("a", "b") == fingerprint("ab")
+    False
+    """
+    joined = json.dumps(parts, ensure_ascii=True).encode()
+    return hashlib.blake2b(joined, digest_size=10).hexdigest()
+
+
+def _check_text(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("contains a NUL character; remove it first")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("contains a lone surrogate; it is not valid Unicode") from None
+    if len(text) > MAX_TEXT_CHARS:
+        raise ValueError(f"has {len(text):,} characters; at most {MAX_TEXT_CHARS:,} are stored")
+    return text
+
+
+def _check_filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; give it some text")
+    return _check_text(text)
+
+
+Text = Annotated[str, AfterValidator(_check_text)]
+FilledText = Annotated[str, AfterValidator(_check_filled)]
+
+
+class _Frozen(BaseModel):
+    """Frozen, closed to unknown fields, and failing with this library's own errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise _typed(type(self).__name__, error) from None
+
+
+def _typed(model: str, error: ValidationError) -> LanpoError:
+    """Turn a pydantic error into one sentence per bad field."""
+    for item in error.errors():
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, LanpoError):
+            return cause
+    lines = [
+        f"{model}.{'.'.join(map(str, item['loc'])) or '*'}: "
+        + item["msg"].removeprefix("Value error, ")
+        for item in error.errors()
+        if item["type"] != "default_factory_not_called"
+    ]
+    return InvalidInputError("; ".join(lines))
+
+
+class Problem(_Frozen):
+    """A task to be solved. It has no field for its answer.
+
+    `family` groups problems for reports. Neither it nor `metadata` is ever put into a prompt.
+
+    Raises:
+        LabelLeakError: a metadata key looks like a reference answer.
+        InvalidInputError: the text is empty, too long, or not valid Unicode.
+
+    >>> Problem(text="What is 2 + 3?").id == Problem(text=" What is  2 + 3? ").id
+    True
+    """
+
+    text: FilledText
+    id: FilledText = Field(default_factory=lambda data: fingerprint(normalise(data["text"])))
+    family: Text | None = None
+    metadata: Mapping[str, Scalar] = Field(default_factory=dict)
+
+    @field_validator("metadata")
+    @classmethod
+    def _no_labels(cls, metadata: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+        for key in metadata:
+            if key.lower().strip() in LABEL_KEYS:
+                raise LabelLeakError(
+                    f"Problem.metadata[{key!r}] looks like the reference answer. Keep answers out "
+                    "of the memory: hand them to your reward function only."
+                )
+        return metadata
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+class Attempt(_Frozen):
+    """An earlier try at a problem, as a reflection may see it: no reward, no verdict."""
+
+    problem: Problem
+    text: FilledText
+    step: int = 0
+    policy: str = ""
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of problem, text, step and policy: storing it again is idempotent."""
+        return fingerprint(self.problem.id, self.text, str(self.step), self.policy)
+
+
+class ExperienceMetadata(_Frozen):
+    """Where an experience comes from. Never rendered into a prompt.
+
+    `reward` is the task reward without any format bonus; `step` the training step (0-based);
+    `created_at` seconds since the epoch, set by the pool's clock when absent; `parents` the ids
+    of the experiences that guided the rollout it was made from.
+    """
+
+    reward: FiniteFloat | None = None
+    correct: bool | None = None
+    source: str = ""
+    step: int = 0
+    policy: str = ""
+    created_at: FiniteFloat | None = None
+    parents: tuple[str, ...] = ()
+    extra: Mapping[str, Scalar] = Field(default_factory=dict)
+
+
+class Experience(_Frozen):
+    """What one rollout taught: a flow of thought, principles to follow, pitfalls to avoid.
+
+    >>> Experience(problem=Problem(text="2 + 3?"), principles=("count on",)).principles
+    ('count on',)
+    """
+
+    problem: Problem
+    thoughts: Text = ""
+    principles: tuple[FilledText, ...] = ()
+    pitfalls: tuple[FilledText, ...] = ()
+    metadata: ExperienceMetadata = Field(default_factory=ExperienceMetadata)
+    schema_version: int = SCHEMA_VERSION
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Experience:
+        if not (self.thoughts.strip() or self.principles or self.pitfalls):
+            raise ValueError("needs thoughts, principles or pitfalls; all three are empty")
+        return self
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of problem, thoughts, principles and pitfalls: adding again is idempotent."""
+        return fingerprint(self.problem.id, self.lesson_id)
+
+    @cached_property
+    def lesson_id(self) -> str:
+        """Like `id` without the problem: the same lesson learned elsewhere shares its evidence."""
+        return fingerprint(
+            normalise(self.thoughts), json.dumps(self.principles), json.dumps(self.pitfalls)
+        )
+
+
+class Hit(_Frozen):
+    """A problem found by a retriever. `score` is in the retriever's unit, `similarity` in 0..1."""
+
+    problem_id: str
+    score: float
+    similarity: float
+
+
+class Retrieved(_Frozen):
+    """A stored experience that may help, with the figures that speak for it.
+
+    `similarity` and `utility` are in 0..1, higher is better; `utility` is 0.5 for a lesson that
+    was never tried.
+    """
+
+    experience: Experience
+    score: float
+    similarity: float
+    utility: float = 0.5
+
+
+class Guidance(_Frozen):
+    """What the memory puts in front of a problem: nothing, experiences, or an earlier attempt.
+
+    >>> Guidance(kind="inter", text="Hint: count on.\\n").apply("2 + 3?")
+    'Hint: count on.\\n2 + 3?'
+    """
+
+    kind: GuidanceKind = "none"
+    text: str = ""
+    experience_ids: tuple[str, ...] = ()
+    lesson_ids: tuple[str, ...] = ()
+    attempt: Attempt | None = None
+
+    def __bool__(self) -> bool:
+        return self.kind != "none"
+
+    def apply(self, prompt: PromptT) -> PromptT:
+        """Return the prompt with the guidance in front of the last user message.
+
+        Takes a plain string or a list of messages and returns the same kind; the argument is not
+        changed.
+        """
+        if not self.text:
+            return prompt
+        if isinstance(prompt, str):
+            return self.text + prompt
+        last = max((i for i, m in enumerate(prompt) if m["role"] == "user"), default=None)
+        if last is None:
+            raise InvalidInputError("the prompt has no user message to put guidance in front of")
+        content = prompt[last]["content"]
+        guided = (
+            self.text + content
+            if isinstance(content, str)
+            else [{"type": "text", "text": self.text}, *content]
+        )
+        return [*prompt[:last], {**prompt[last], "content": guided}, *prompt[last + 1 :]]
+
+
+class Rollout(_Frozen):
+    """What a trainer or an agent reports: a completion and what came of it.
+
+    `reward` is the task reward, without any bonus for format. `group` names the rollouts of one
+    problem that were sampled together; rollouts without a group are their own.
+    """
+
+    problem: Problem
+    completion: Text
+    reward: FiniteFloat | None = None
+    correct: bool | None = None
+    step: int = 0
+    policy: str = ""
+    group: str | None = None
+    guidance: Guidance | None = None
+
+
+class Exposure(_Frozen):
+    """How one group of rollouts did with certain lessons in the prompt, and without them.
+
+    `guided` and `scratch` are task rewards; `group_size` counts all rollouts of the group.
+    `randomised` is true where guided and scratch rollouts differ by chance alone, the only case in
+    which their difference may be called causal.
+    """
+
+    problem_id: str
+    lesson_ids: tuple[str, ...]
+    experience_ids: tuple[str, ...] = ()
+    step: int = 0
+    group: str = ""
+    guided: tuple[FiniteFloat, ...] = ()
+    scratch: tuple[FiniteFloat, ...] = ()
+    group_size: int = Field(default=1, ge=1)
+    randomised: bool = False
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of problem, step, group and lessons: recording it again is idempotent."""
+        return fingerprint(self.problem_id, str(self.step), self.group, *self.lesson_ids)
+
+
+class FailedAnswer(_Frozen):
+    """A model's answer that could not be read, kept so that nothing is lost in silence."""
+
+    role: str
+    problem_id: str
+    text: Text
+    reason: str
+    step: int = 0
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of role, problem, text and step."""
+        return fingerprint(self.role, self.problem_id, self.text, str(self.step))
+
+
+class Request(_Frozen):
+    """A conversation that a model is to answer. `rollouts` are indices into the asker's list."""
+
+    role: str
+    conversation: list[dict[str, Any]]
+    rollouts: tuple[int, ...] = ()
+    max_tokens: int = Field(default=512, ge=1)
+
+
+class Completion(_Frozen):
+    """A model's answer, with what it cost in tokens (0 when the model does not say)."""
+
+    text: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    truncated: bool = False
+
+
+class Failure(_Frozen):
+    """A model call or an answer that came to nothing, as data. `text` is what was said."""
+
+    reason: str
+    text: str = ""
+    rollouts: tuple[int, ...] = ()
+
+
+class Receipt(_Frozen):
+    """What became of one candidate. Every candidate gets exactly one.
+
+    added: it is stored. duplicate: it was there already. evicted: stored and pushed out again in
+    the same batch by later ones. rejected: refused, with the reason. failed: a model's answer that
+    could not be read.
+    """
+
+    status: ReceiptStatus
+    id: str = ""
+    reason: str = ""
+
+
+class Limits(_Frozen):
+    """How much a store keeps. `None` means no limit.
+
+    Per problem: `capacity` experiences (first in, first out), `per_step` new experiences a
+    training step, `attempts` attempts.
+    """
+
+    # 32 entries a problem, 8 new ones a problem and step: arXiv 2510.16552, appendix.
+    capacity: int | None = Field(default=32, ge=1)
+    per_step: int | None = Field(default=8, ge=1)
+    attempts: int | None = Field(default=8, ge=1)
+
+
+class Batch(_Frozen):
+    """Everything one transaction writes. Receipts come back in the order of these fields."""
+
+    experiences: tuple[Experience, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    exposures: tuple[Exposure, ...] = ()
+    failures: tuple[FailedAnswer, ...] = ()
+    deletions: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return sum(len(getattr(self, name)) for name in type(self).model_fields)
+
+
+class Change(_Frozen):
+    """One line of a store's change log."""
+
+    seq: int
+    op: Literal["add", "evict", "delete"]
+    kind: Literal["experience", "attempt", "exposure", "failure"]
+    id: str
+    problem_id: str
+
+
+class Changes(_Frozen):
+    """A piece of the change log, oldest first, and the number of its newest line."""
+
+    items: tuple[Change, ...]
+    head: int
+
+
+class Promise(str, Enum):
+    """What a store may promise; the conformance kit tests what it declares."""
+
+    ATOMIC = "atomic"  # a batch is written whole or not at all
+    DURABLE = "durable"  # an acknowledged write survives kill -9
+    PROCESSES = "processes"  # several processes may write at once
+    CHANGE_LOG = "change_log"  # other processes can follow
+    CACHE = "cache"  # keeps embeddings and scores
+
+
+class RetrievalFigures(_Frozen):
+    """What `prepare` did since the last observation.
+
+    `items` problems were asked about, `wanted` of them drew guidance by the coin, `searched` went
+    to the index, `hits` of those found at least one experience that passed all filters, `guided`
+    got guidance. `similarities` are those of the experiences used; `dropped` counts whole
+    experiences left out for the token budget.
+    """
+
+    items: int = 0
+    wanted: int = 0
+    searched: int = 0
+    hits: int = 0
+    guided: int = 0
+    dropped: int = 0
+    guidance_tokens: int = 0
+    similarities: tuple[float, ...] = ()
+    ages: tuple[int, ...] = ()
+    seconds: float = 0.0
+
+
+class Observation(_Frozen):
+    """What the memory did with a batch of rollouts: receipts, counts and times (seconds)."""
+
+    receipts: tuple[Receipt, ...] = ()
+    counts: Mapping[str, int] = Field(default_factory=dict)
+    seconds: Mapping[str, float] = Field(default_factory=dict)
+    retrieval: RetrievalFigures = Field(default_factory=RetrievalFigures)
+
+
+def as_messages(prompt: Prompt | Sequence[Message]) -> Messages:
+    """Return a prompt as a list of messages; a plain string becomes one user message."""
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    return list(prompt)
