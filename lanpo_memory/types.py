@@ -426,16 +426,21 @@ class Limits(_Frozen):
 
 
 class Batch(_Frozen):
-    """Everything one transaction writes. Receipts come back in the order of these fields."""
+    """Everything one transaction writes. Receipts come back in the order of these fields.
+
+    With `replace`, every record that was there is deleted first, in the same transaction.
+    """
 
     experiences: tuple[Experience, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     exposures: tuple[Exposure, ...] = ()
     failures: tuple[FailedAnswer, ...] = ()
     deletions: tuple[str, ...] = ()
+    replace: bool = False
 
     def __len__(self) -> int:
-        return sum(len(getattr(self, name)) for name in type(self).model_fields)
+        records = (self.experiences, self.attempts, self.exposures, self.failures, self.deletions)
+        return sum(map(len, records))
 
 
 class Change(_Frozen):

@@ -1,0 +1,226 @@
+"""A store in this process's memory: for tests, notebooks and short runs."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from lanpo_memory.errors import InvalidInputError
+from lanpo_memory.types import (
+    Attempt,
+    Batch,
+    Change,
+    Changes,
+    Experience,
+    Exposure,
+    FailedAnswer,
+    Limits,
+    Problem,
+    Promise,
+    Receipt,
+    normalise,
+)
+
+__all__ = ["MemoryStore"]
+
+_Kind = Literal["experience", "attempt", "exposure", "failure"]
+_KINDS: tuple[_Kind, ...] = ("experience", "attempt", "exposure", "failure")
+_Record = Experience | Attempt | Exposure | FailedAnswer
+
+
+def _problem_id(record: _Record) -> str:
+    return (
+        record.problem.id if isinstance(record, Experience | Attempt) else record.problem_id
+    )
+
+
+class MemoryStore:
+    """Keeps everything in dictionaries; gone when the process ends.
+
+    >>> store = MemoryStore()
+    >>> problem = Problem(text="2 + 3?")
+    >>> batch = Batch(experiences=(Experience(problem=problem, thoughts="count"),))
+    >>> [r.status for r in store.write(batch, limits=Limits())]
+    ['added']
+    """
+
+    promises = frozenset({Promise.ATOMIC, Promise.CHANGE_LOG, Promise.CACHE})
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._records: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+        self._by_problem: dict[str, dict[str, list[str]]] = {
+            kind: defaultdict(list) for kind in _KINDS
+        }
+        self._problems: dict[str, Problem] = {}
+        self._log: list[Change] = []
+        self._cache: dict[str, bytes] = {}
+
+    def write(self, batch: Batch, *, limits: Limits) -> list[Receipt]:
+        """See `ExperienceStore.write`."""
+        with self._lock:
+            if batch.replace:
+                self._clear()
+            return [
+                *self._write_experiences(batch.experiences, limits),
+                *[self._write_plain("attempt", a, limits.attempts) for a in batch.attempts],
+                *[self._write_plain("exposure", e, None) for e in batch.exposures],
+                *[self._write_plain("failure", f, None) for f in batch.failures],
+                *[self._write_deletion(i) for i in batch.deletions],
+            ]
+
+    def _clear(self) -> None:
+        for kind in _KINDS:
+            for record_id, record in list(self._records[kind].items()):
+                self._drop(kind, record_id, _problem_id(record), "delete")
+        self._problems.clear()
+
+    def _write_experiences(
+        self, experiences: Sequence[Experience], limits: Limits
+    ) -> list[Receipt]:
+        receipts = [self._write_experience(e, limits) for e in experiences]
+        evicted: set[str] = set()
+        for problem_id in dict.fromkeys(e.problem.id for e in experiences):
+            evicted |= self._evict("experience", problem_id, limits.capacity)
+        return [
+            Receipt(status="evicted", id=r.id, reason="pushed out by later ones of this batch")
+            if r.status == "added" and r.id in evicted
+            else r
+            for r in receipts
+        ]
+
+    def _write_experience(self, experience: Experience, limits: Limits) -> Receipt:
+        refusal = self._refusal(experience.problem)
+        if refusal:
+            return Receipt(status="rejected", id=experience.id, reason=refusal)
+        if experience.id in self._records["experience"]:
+            return Receipt(status="duplicate", id=experience.id)
+        if limits.per_step is not None:
+            ids = self._by_problem["experience"][experience.problem.id]
+            steps = Counter(self._records["experience"][i].metadata.step for i in ids)
+            if steps[experience.metadata.step] >= limits.per_step:
+                reason = f"the problem has {limits.per_step} new experiences of this step already"
+                return Receipt(status="rejected", id=experience.id, reason=reason)
+        self._insert("experience", experience)
+        return Receipt(status="added", id=experience.id)
+
+    def _write_plain(self, kind: _Kind, record: _Record, limit: int | None) -> Receipt:
+        if isinstance(record, Attempt):
+            refusal = self._refusal(record.problem)
+            if refusal:
+                return Receipt(status="rejected", id=record.id, reason=refusal)
+        if record.id in self._records[kind]:
+            return Receipt(status="duplicate", id=record.id)
+        self._insert(kind, record)
+        self._evict(kind, _problem_id(record), limit)
+        return Receipt(status="added", id=record.id)
+
+    def _write_deletion(self, record_id: str) -> Receipt:
+        experience = self._records["experience"].get(record_id)
+        if experience is None:
+            return Receipt(status="rejected", id=record_id, reason="no experience has this id")
+        self._drop("experience", record_id, experience.problem.id, "delete")
+        return Receipt(status="added", id=record_id, reason="deleted")
+
+    def _refusal(self, problem: Problem) -> str | None:
+        known = self._problems.get(problem.id)
+        if known is not None and normalise(known.text) != normalise(problem.text):
+            return f"problem id {problem.id!r} is stored with another text"
+        return None
+
+    def _insert(self, kind: _Kind, record: _Record) -> None:
+        problem_id = _problem_id(record)
+        if isinstance(record, Experience | Attempt):
+            self._problems.setdefault(problem_id, record.problem)
+        self._records[kind][record.id] = record
+        self._by_problem[kind][problem_id].append(record.id)
+        self._note("add", kind, record.id, problem_id)
+
+    def _evict(self, kind: _Kind, problem_id: str, limit: int | None) -> set[str]:
+        ids = self._by_problem[kind][problem_id]
+        excess = ids[: len(ids) - limit] if limit is not None and len(ids) > limit else []
+        for record_id in list(excess):
+            self._drop(kind, record_id, problem_id, "evict")
+        return set(excess)
+
+    def _drop(
+        self, kind: _Kind, record_id: str, problem_id: str, op: Literal["evict", "delete"]
+    ) -> None:
+        del self._records[kind][record_id]
+        self._by_problem[kind][problem_id].remove(record_id)
+        self._note(op, kind, record_id, problem_id)
+
+    def _note(
+        self, op: Literal["add", "evict", "delete"], kind: _Kind, record_id: str, problem_id: str
+    ) -> None:
+        change = Change(
+            seq=len(self._log) + 1, op=op, kind=kind, id=record_id, problem_id=problem_id
+        )
+        self._log.append(change)
+
+    def read(
+        self,
+        kind: Any,
+        *,
+        ids: Sequence[str] | None = None,
+        problems: Sequence[str] | None = None,
+        newest: int | None = None,
+    ) -> list[Any]:
+        """See `ExperienceStore.read`."""
+        with self._lock:
+            if kind == "problem":
+                return self._read_problems(problems if ids is None else ids)
+            if kind not in _KINDS:
+                raise InvalidInputError(f"unknown kind {kind!r}; known: problem, {_KINDS}")
+            keep = self._selected(kind, ids, problems, newest)
+            return [r for i, r in self._records[kind].items() if keep is None or i in keep]
+
+    def _selected(
+        self,
+        kind: str,
+        ids: Sequence[str] | None,
+        problems: Sequence[str] | None,
+        newest: int | None,
+    ) -> set[str] | None:
+        if ids is None and problems is None and newest is None:
+            return None
+        by_problem = self._by_problem[kind]
+        wanted = by_problem.keys() if problems is None else set(problems) & by_problem.keys()
+        found = {
+            i for p in wanted for i in (by_problem[p][-newest:] if newest else by_problem[p])
+        }
+        return found if ids is None else found & set(ids)
+
+    def _read_problems(self, problem_ids: Sequence[str] | None) -> list[Problem]:
+        wanted = None if problem_ids is None else set(problem_ids)
+        return [
+            p
+            for i, p in self._problems.items()
+            if (wanted is None or i in wanted) and self._by_problem["experience"].get(i)
+        ]
+
+    def count(self, kind: str) -> int:
+        """See `ExperienceStore.count`."""
+        with self._lock:
+            return len(self._read_problems(None) if kind == "problem" else self._records[kind])
+
+    def changes(self, since: int, *, limit: int = 10_000) -> Changes:
+        """See `ExperienceStore.changes`."""
+        with self._lock:
+            start = max(0, since)
+            return Changes(items=tuple(self._log[start : start + limit]), head=len(self._log))
+
+    def cached(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See `ExperienceStore.cached`."""
+        with self._lock:
+            return [self._cache.get(key) for key in keys]
+
+    def cache(self, items: Sequence[tuple[str, bytes]]) -> None:
+        """See `ExperienceStore.cache`."""
+        with self._lock:
+            self._cache.update(items)
+
+    def close(self) -> None:
+        """Nothing to release."""
