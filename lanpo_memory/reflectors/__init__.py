@@ -1,0 +1,5 @@
+"""Guidance from earlier attempts."""
+
+from lanpo_memory.reflectors.in_rollout import InRolloutReflector
+
+__all__ = ["InRolloutReflector"]
