@@ -1,0 +1,101 @@
+r"""Families that hide a constant: a task on which memory can help and cannot leak an answer.
+
+``bako bako bako 8_6`` asks for 8 + 6 + the constant of *bako*. A blind guess is right one time in
+sixteen. A correct solution of any problem of the family, ``C09+14=\boxed{23}``, reveals the
+constant, and with it the way to all others, though never their answers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lanpo_memory.errors import ConfigError
+from lanpo_memory.types import Problem
+from lanpo_rl.tasks.base import Example, Task
+from lanpo_rl.tiny.alphabet import BOX, CONSTANTS, NAMES
+
+__all__ = [
+    "LEXICAL_GAMMA",
+    "HiddenConstants",
+    "make_hidden_constants",
+    "lesson_text",
+    "problem_text",
+    "solution_text",
+]
+
+LEXICAL_GAMMA = 0.4
+"""Relevance threshold for lexical similarity BM25(q, d) / BM25(q, q) on these problems.
+
+Measured on random pools of 4 to 1,024 training problems: pairs of one family lie between 0.44 and
+0.83, pairs of two families at or below 0.32.
+"""
+
+_DIGITS = 10
+
+
+def problem_text(name: str, a: int, b: int) -> str:
+    """Return a problem as text.
+
+    The name stands three times and the operands are one word, so that word statistics favour the
+    family over shared digits even while few problems are known.
+    """
+    return f"{name} {name} {name} {a}_{b}"
+
+
+def solution_text(a: int, b: int, constant: int) -> str:
+    r"""Return a solution in full, which names the constant it used.
+
+    >>> solution_text(8, 6, 9)
+    'C09+14=\\boxed{23}'
+    """
+    return f"C{constant:02d}+{a + b:02d}={BOX}{a + b + constant}}}"
+
+
+def lesson_text(name: str, constant: int) -> str:
+    """Return what there is to learn from a solution."""
+    return f"{name} C{constant:02d}"
+
+
+@dataclass(frozen=True)
+class HiddenConstants(Task):
+    """The task, with the rule behind it. The rule is for measuring; no prompt is made from it."""
+
+    rule: Mapping[str, int] = field(default_factory=dict)
+
+
+def make_hidden_constants(
+    seed: int = 0, *, families: int = 16, held_out_per_family: int = 20
+) -> HiddenConstants:
+    """Make the task: names, constants, splits and order all follow from the seed.
+
+    Each family has 100 problems, one for each pair of digits.
+
+    Raises:
+        ConfigError: more families than names, or nothing left to train on.
+    """
+    if not 1 <= families <= len(NAMES):
+        raise ConfigError(f"families must be 1 to {len(NAMES)}, not {families}")
+    if not 0 <= held_out_per_family < _DIGITS**2:
+        raise ConfigError(f"held_out_per_family must be 0 to 99, not {held_out_per_family}")
+    rng = random.Random(f"hidden constants {seed}")
+    rule = {name: rng.randrange(CONSTANTS) for name in rng.sample(NAMES, families)}
+    train: list[Example] = []
+    held_out: list[Example] = []
+    for name, constant in rule.items():
+        examples = _family(name, constant)
+        rng.shuffle(examples)
+        held_out += examples[:held_out_per_family]
+        train += examples[held_out_per_family:]
+    rng.shuffle(train)
+    rng.shuffle(held_out)
+    return HiddenConstants("hidden_constants", tuple(train), tuple(held_out), rule)
+
+
+def _family(name: str, constant: int) -> list[Example]:
+    return [
+        Example(Problem(text=problem_text(name, a, b), family=name), str(a + b + constant))
+        for a in range(_DIGITS)
+        for b in range(_DIGITS)
+    ]

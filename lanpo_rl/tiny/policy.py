@@ -1,0 +1,140 @@
+"""The tiny policy as shipped: seeded weights, and what is needed to run and to save them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lanpo_memory.errors import ConfigError
+from lanpo_memory.types import Messages, fingerprint
+from lanpo_rl.tiny.alphabet import VOCABULARY
+from lanpo_rl.tiny.model import build_model
+from lanpo_rl.tiny.tokenizer import build_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+__all__ = [
+    "WEIGHTS",
+    "generate_texts",
+    "load_policy",
+    "load_tokenizer",
+    "read_weights",
+    "save_policy",
+    "write_weights",
+]
+
+WEIGHTS = Path(__file__).with_name("seeded.safetensors")
+"""The shipped weights, made by `lanpo_rl.seeding.seed_tiny_policy()`."""
+
+_TIED = "lm_head.weight"  # the same tensor as the input embedding: stored once
+_ALPHABET = fingerprint(*VOCABULARY)
+
+
+def load_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the tokenizer that belongs to the shipped weights."""
+    return build_tokenizer()
+
+
+def load_policy(weights: Path = WEIGHTS) -> Qwen2ForCausalLM:
+    """Return a fresh copy of the seeded policy (float32, on the CPU, in evaluation mode).
+
+    Raises:
+        ConfigError: the weights were made for another alphabet.
+    """
+    model = build_model(load_tokenizer())
+    read_weights(model, weights)
+    return model.eval()
+
+
+def save_policy(folder: Path, model: Qwen2ForCausalLM | None = None) -> Path:
+    """Write a model (default: the shipped one) and its tokenizer as a Hugging Face folder.
+
+    Code that wants a path can then use it. Still pass the tokenizer itself along, as
+    `processing_class`, for `AutoTokenizer` may read the folder differently.
+    """
+    (load_policy() if model is None else model).save_pretrained(folder)
+    load_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def write_weights(model: Qwen2ForCausalLM, path: Path) -> None:
+    """Write a model's weights, each tensor once, with the mark of the alphabet they belong to."""
+    from safetensors.torch import save_file
+
+    tensors = {k: v.contiguous() for k, v in model.state_dict().items() if k != _TIED}
+    save_file(tensors, path, metadata={"format": "pt", "alphabet": _ALPHABET})
+
+
+def read_weights(model: Qwen2ForCausalLM, path: Path) -> None:
+    """Fill a model with weights from `write_weights`.
+
+    Raises:
+        ConfigError: the weights were made for another alphabet.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        if (file.metadata() or {}).get("alphabet") != _ALPHABET:
+            raise ConfigError(
+                f"{path} was made for another alphabet; make it anew with seed_tiny_policy()"
+            )
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    model.load_state_dict({**tensors, _TIED: tensors["model.embed_tokens.weight"]})
+
+
+def generate_texts(
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[Messages],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> list[str]:
+    """Answer each conversation with at most `max_new_tokens` tokens, in order.
+
+    Greedy at temperature 0. Sampling draws from `seed`: the same call gives the same texts.
+    Torch's random state and the model's train or eval mode are as before afterwards.
+    """
+    import torch
+
+    device: torch.device = model.device
+    training = model.training
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": temperature > 0}
+    if temperature > 0:
+        settings["temperature"] = temperature
+    texts: list[str] = []
+    with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        model.eval()
+        try:
+            for start in range(0, len(prompts), batch_size):
+                batch = prompts[start : start + batch_size]
+                texts += _generate_batch(model, tokenizer, batch, settings)
+        finally:
+            model.train(training)
+    return texts
+
+
+def _generate_batch(
+    model: Any, tokenizer: Any, prompts: Sequence[Messages], settings: dict[str, Any]
+) -> list[str]:
+    rendered = tokenizer.apply_chat_template(
+        list(prompts), tokenize=False, add_generation_prompt=True
+    )
+    inputs = tokenizer(
+        rendered,
+        add_special_tokens=False,
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+        return_token_type_ids=False,
+    ).to(model.device)
+    tokens = model.generate(**inputs, **settings)
+    completions = tokens[:, inputs["input_ids"].shape[1] :]
+    texts: list[str] = tokenizer.batch_decode(completions, skip_special_tokens=True)
+    return texts
