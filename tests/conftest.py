@@ -1,0 +1,97 @@
+"""What holds for every test: no network, no home folder, one thread.
+
+The environment is set before any test module is imported, because libraries read it on import.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_HOME = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+
+
+class NetworkBlockedError(RuntimeError):
+    """A test tried to leave this machine."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    home = tempfile.TemporaryDirectory(prefix="lanpo-tests-", ignore_cleanup_errors=True)
+    config.stash[_HOME] = home
+    folder = Path(home.name)
+    os.environ |= {
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "HF_HOME": str(folder / "huggingface"),
+        "MPLCONFIGDIR": str(folder / "matplotlib"),
+        "MPLBACKEND": "agg",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_HOME].cleanup()
+
+
+def _is_local(host: object) -> bool:
+    if isinstance(host, bytes | bytearray):
+        host = host.decode()
+    if host in (None, "", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse(host: object) -> None:
+    if not _is_local(host):
+        raise NetworkBlockedError(
+            f"a test tried to reach {host!r}; tests may talk to this machine only. "
+            "Use a fake from lanpo_memory.testing."
+        )
+
+
+def _guarded(original: Any) -> Any:
+    """Wrap a socket method whose last positional argument is an address."""
+
+    def call(self: socket.socket, *args: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and isinstance(args[-1], tuple):
+            _refuse(args[-1][0])
+        return original(self, *args)
+
+    return call
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Iterator[None]:
+    """Refuse every connection and every name look-up that is not loopback."""
+    lookup = socket.getaddrinfo
+
+    def guarded_lookup(host: object, *args: Any, **kwargs: Any) -> Any:
+        _refuse(host)
+        return lookup(host, *args, **kwargs)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+        patch.setattr(socket, "getaddrinfo", guarded_lookup)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread() -> None:
+    """Keep torch on one thread: faster for small kernels, and exact. Never imports it."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
