@@ -1,0 +1,55 @@
+"""An experience memory for RL runs and agents: what rollouts taught, searchable, durable, honest.
+
+>>> pool = open_pool("memory:")
+>>> receipts = pool.add([Experience(problem=Problem(text="Sum the odd numbers below 20."),
+...                                 principles=("Pair the first with the last.",))])
+>>> hit = pool.retrieve([Problem(text="Sum the odd numbers below 90.")])[0][0]
+>>> hit.experience.principles, round(hit.similarity, 1)
+(('Pair the first with the last.',), 0.5)
+"""
+
+from lanpo_memory.adapter import PoolAdapter, admit_correct
+from lanpo_memory.guide import Guide
+from lanpo_memory.pool import ExperiencePool, open_pool
+from lanpo_memory.prompts import EnglishPrompts
+from lanpo_memory.types import (
+    Attempt,
+    Batch,
+    Completion,
+    Experience,
+    ExperienceMetadata,
+    Exposure,
+    Failure,
+    Guidance,
+    Limits,
+    Observation,
+    Problem,
+    Receipt,
+    Request,
+    Retrieved,
+    Rollout,
+)
+
+__all__ = [
+    "Attempt",
+    "Batch",
+    "Completion",
+    "EnglishPrompts",
+    "Experience",
+    "ExperienceMetadata",
+    "ExperiencePool",
+    "Exposure",
+    "Failure",
+    "Guidance",
+    "Guide",
+    "Limits",
+    "Observation",
+    "PoolAdapter",
+    "Problem",
+    "Receipt",
+    "Request",
+    "Retrieved",
+    "Rollout",
+    "admit_correct",
+    "open_pool",
+]

@@ -498,6 +498,7 @@ class Observation(_Frozen):
     counts: Mapping[str, int] = Field(default_factory=dict)
     seconds: Mapping[str, float] = Field(default_factory=dict)
     retrieval: RetrievalFigures = Field(default_factory=RetrievalFigures)
+    pool_size: int = 0
 
 
 def as_messages(prompt: Prompt | Sequence[Message]) -> Messages:

@@ -1,0 +1,427 @@
+"""The plug for any trainer and any agent: `prepare` before a rollout, `observe` after it."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lanpo_memory.errors import ConfigError, InvalidInputError, PoolFormatError
+from lanpo_memory.guide import Guide, Inter, uniform
+from lanpo_memory.pool import ExperiencePool
+from lanpo_memory.protocols import ChatModel, Summarizer
+from lanpo_memory.schedules import Schedule, as_schedule
+from lanpo_memory.types import (
+    Attempt,
+    Batch,
+    Completion,
+    Experience,
+    Exposure,
+    FailedAnswer,
+    Failure,
+    Guidance,
+    Observation,
+    Problem,
+    Receipt,
+    Request,
+    RetrievalFigures,
+    Rollout,
+)
+
+__all__ = ["Admission", "Mode", "PoolAdapter", "admit_correct"]
+
+Mode = Literal["inter", "intra", "both", "none"]
+_MODES = ("inter", "intra", "both", "none")
+
+Admission = Callable[[Sequence[Rollout]], list[int]]
+"""Which rollouts of one group are summarised, as indices into the group."""
+
+
+def admit_correct(per_group: int = 1) -> Admission:
+    """Admit the first `per_group` correct rollouts of a group.
+
+    A rollout is correct if it says so, or, where nothing is said, if its reward is positive.
+
+    >>> problem = Problem(text="2 + 3?")
+    >>> group = [Rollout(problem=problem, completion="4", reward=0.0),
+    ...          Rollout(problem=problem, completion="5", reward=1.0)]
+    >>> admit_correct()(group)
+    [1]
+    """
+
+    def admit(group: Sequence[Rollout]) -> list[int]:
+        return [i for i, rollout in enumerate(group) if _is_correct(rollout)][:per_group]
+
+    return admit
+
+
+def _is_correct(rollout: Rollout) -> bool:
+    if rollout.correct is not None:
+        return rollout.correct
+    return rollout.reward is not None and rollout.reward > 0
+
+
+_Shown = tuple[tuple[str, ...], tuple[str, ...]]  # lesson ids, experience ids
+
+
+@dataclass
+class _Item:
+    """One problem of a `prepare` call on its way to guidance."""
+
+    problem: Problem
+    seed: str
+    kind: Literal["inter", "intra", "none"]
+    attempt: Attempt | None = None
+
+
+class PoolAdapter:
+    """Ask the memory for guidance before a rollout, tell it afterwards what happened.
+
+    Whether a problem draws guidance is decided by a coin made from (seed, step, problem id): the
+    same on every rank and in every repetition. In mode ``both`` a second coin picks the kind; the
+    other kind stands in where the first has nothing to offer. A cold pool gives no guidance; the
+    realised ratio is in the figures.
+
+    Args:
+        pool: where experiences and attempts go.
+        guide: makes the guidance; a default one in English is built from the pool.
+        summarizer: turns rollouts into experiences; without one the pool is only read.
+        model: answers the summarizer's requests in `observe`; a trainer answers them itself.
+        mode: ``inter``, ``intra``, ``both`` or ``none``.
+        feedback_ratio: probability of drawing guidance (p_t), a number or a schedule of the step.
+        intra_share: share of intra-sample guidance in mode ``both``.
+        admission: which rollouts of a group are summarised.
+        keep_attempts: store one attempt a group; by default where the mode can use them.
+        seed: of the coin and of the sampling.
+        randomised: whether guided and scratch rollouts of a group differ by chance alone.
+
+    Raises:
+        ConfigError: an unknown mode or a share outside 0..1.
+
+    >>> memory = PoolAdapter(ExperiencePool(), mode="inter", feedback_ratio=1.0)
+    >>> memory.prepare([Problem(text="2 + 3?")], step=0)[0].kind
+    'none'
+    """
+
+    def __init__(
+        self,
+        pool: ExperiencePool,
+        *,
+        guide: Guide | None = None,
+        summarizer: Summarizer | None = None,
+        model: ChatModel | None = None,
+        mode: Mode = "inter",
+        feedback_ratio: float | Schedule = 0.75,  # best in the ablation, arXiv 2510.16552 §5
+        intra_share: float = 0.5,
+        admission: Admission | None = None,
+        keep_attempts: bool | None = None,
+        seed: int = 0,
+        randomised: bool = False,
+    ) -> None:
+        if mode not in _MODES:
+            raise ConfigError(f"mode must be one of {', '.join(_MODES)}; got {mode!r}")
+        if not 0.0 <= intra_share <= 1.0:
+            raise ConfigError(f"intra_share must lie between 0 and 1, got {intra_share}")
+        self.pool = pool
+        self.guide = Guide(pool) if guide is None else guide
+        self.mode: Mode = mode
+        self._summarizer, self._model = summarizer, model
+        self._ratio = as_schedule(feedback_ratio)
+        self._intra_share, self._seed = intra_share, seed
+        self._admit = admit_correct() if admission is None else admission
+        self._keep_attempts = mode in ("intra", "both") if keep_attempts is None else keep_attempts
+        self._randomised = randomised
+        self._figures = RetrievalFigures()
+        self._lock = threading.Lock()
+
+    # ------------------------------------------------------------------ before a rollout
+
+    def prepare(
+        self,
+        problems: Sequence[Problem],
+        *,
+        step: int,
+        wanted: Sequence[bool | None] | None = None,
+        attempts: Sequence[Attempt | None] | None = None,
+    ) -> list[Guidance]:
+        """See `ExperienceAdapter.prepare`."""
+        started = time.perf_counter()
+        for name, values in (("wanted", wanted), ("attempts", attempts)):
+            if values is not None and len(values) != len(problems):
+                raise InvalidInputError(f"{name} has {len(values)} items for {len(problems)}")
+        items = self._items(problems, step, wanted, attempts)
+        self._bring_attempts(items)
+        inter = self._inter([i for i in items if i.kind == "inter"])
+        intra = iter(self.guide.intra([i.attempt for i in items if i.attempt is not None]))
+        by_seed = {item.seed: found for item, found in inter}
+        result = [
+            next(intra)
+            if item.attempt is not None
+            else by_seed[item.seed].guidance
+            if item.kind == "inter"
+            else Guidance()
+            for item in items
+        ]
+        self._note(items, result, [found for _, found in inter], step, started)
+        return result
+
+    def _items(
+        self,
+        problems: Sequence[Problem],
+        step: int,
+        wanted: Sequence[bool | None] | None,
+        attempts: Sequence[Attempt | None] | None,
+    ) -> list[_Item]:
+        occurrences: Counter[str] = Counter()
+        items = []
+        for i, problem in enumerate(problems):
+            seed = f"{self._seed}|{step}|{problem.id}|{occurrences[problem.id]}"
+            occurrences[problem.id] += 1
+            fresh = attempts[i] if attempts is not None else None
+            wish = wanted[i] if wanted is not None else None
+            draws = self._coin(problem, step) if wish is None else wish
+            kind = self._kind(problem, step) if draws else "none"
+            attempt = fresh if kind == "intra" else None
+            items.append(_Item(problem, seed, kind, attempt))
+        return items
+
+    def _coin(self, problem: Problem, step: int) -> bool:
+        return uniform(self._seed, step, problem.id) < self._ratio(step)
+
+    def _kind(self, problem: Problem, step: int) -> Literal["inter", "intra", "none"]:
+        if self.mode != "both":
+            return self.mode
+        picks_intra = uniform(self._seed, step, problem.id, "kind") < self._intra_share
+        return "intra" if picks_intra else "inter"
+
+    def _bring_attempts(self, items: Sequence[_Item]) -> None:
+        """Give intra items a stored attempt; in mode ``both`` the rest turns to inter."""
+        waiting = [i for i in items if i.kind == "intra" and i.attempt is None]
+        stored = self.pool.attempts_of([i.problem for i in waiting]) if waiting else []
+        for item, attempts in zip(waiting, stored, strict=True):
+            if attempts:
+                # Newest first, weights 1/(i+1): arXiv 2510.16552 §4, ordered by time.
+                weights = [1 / (i + 1) for i in range(len(attempts))]
+                item.attempt = random.Random(item.seed).choices(attempts, weights)[0]
+            else:
+                item.kind = "inter" if self.mode == "both" else "none"
+
+    def _inter(self, items: Sequence[_Item]) -> list[tuple[_Item, Inter]]:
+        if not items:
+            return []
+        found = self.guide.inter([i.problem for i in items], seeds=[i.seed for i in items])
+        return list(zip(items, found, strict=True))
+
+    def _note(
+        self,
+        items: Sequence[_Item],
+        result: Sequence[Guidance],
+        inter: Sequence[Inter],
+        step: int,
+        started: float,
+    ) -> None:
+        used = [c.retrieved for found in inter for c in found.used]
+        count = self.guide.count_tokens
+        with self._lock:
+            f = self._figures
+            self._figures = RetrievalFigures(
+                items=f.items + len(items),
+                wanted=f.wanted + sum(i.kind != "none" for i in items),
+                searched=f.searched + len(inter),
+                hits=f.hits + sum(found.hit for found in inter),
+                guided=f.guided + sum(map(bool, result)),
+                dropped=f.dropped + sum(found.dropped_for_budget for found in inter),
+                guidance_tokens=f.guidance_tokens + sum(count(g.text) for g in result if g),
+                similarities=(*f.similarities, *(r.similarity for r in used)),
+                ages=(*f.ages, *(step - r.experience.metadata.step for r in used)),
+                seconds=f.seconds + time.perf_counter() - started,
+            )
+
+    # ------------------------------------------------------------------ after it
+
+    def ask(self, rollouts: Sequence[Rollout], *, step: int) -> list[Request]:
+        """See `ExperienceAdapter.ask`: what the summarizer wants to know of admitted rollouts."""
+        if self._summarizer is None:
+            return []
+        admitted = self._admitted(rollouts)
+        return [
+            request.model_copy(update={"rollouts": tuple(admitted[i] for i in request.rollouts)})
+            for request in self._summarizer.ask([rollouts[i] for i in admitted])
+        ]
+
+    def ingest(
+        self,
+        rollouts: Sequence[Rollout],
+        answers: Sequence[Completion | Failure],
+        *,
+        step: int,
+    ) -> Observation:
+        """See `ExperienceAdapter.ingest`."""
+        started = time.perf_counter()
+        experiences, failures = self._read(rollouts, answers, step)
+        batch = Batch(
+            experiences=tuple(experiences),
+            attempts=tuple(self._attempts(rollouts)),
+            exposures=tuple(self._exposures(rollouts, step)),
+            failures=tuple(failures),
+        )
+        receipts = self.pool.write(batch)
+        lessons = receipts[: len(experiences)]
+        failed = [Receipt(status="failed", id=f.id, reason=f.reason) for f in failures]
+        with self._lock:
+            figures, self._figures = self._figures, RetrievalFigures()
+        return Observation(
+            receipts=(*lessons, *failed),
+            counts=Counter(r.status for r in (*lessons, *failed)),
+            seconds={"persist": time.perf_counter() - started},
+            retrieval=figures,
+            pool_size=len(self.pool),
+        )
+
+    def observe(self, rollouts: Sequence[Rollout], *, step: int) -> Observation:
+        """See `ExperienceAdapter.observe`.
+
+        Raises:
+            ConfigError: the summarizer asks for a model and none was given.
+        """
+        requests = self.ask(rollouts, step=step)
+        if requests and self._model is None:
+            raise ConfigError(
+                "the summarizer needs a model: give PoolAdapter(model=...), or answer `ask` "
+                "yourself and call `ingest`"
+            )
+        return self.ingest(rollouts, self._answers(requests), step=step)
+
+    def _answers(self, requests: Sequence[Request]) -> list[Completion | Failure]:
+        """Answer each request, those of equal length limit and role in one batch."""
+        answers: dict[int, Completion | Failure] = {}
+        batches: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+        for i, request in enumerate(requests):
+            batches[request.role, request.max_tokens].append(i)
+        for (role, max_tokens), indices in batches.items():
+            assert self._model is not None
+            conversations = [requests[i].conversation for i in indices]
+            found = self._model.generate(conversations, max_tokens=max_tokens, role=role)
+            answers.update(zip(indices, found, strict=True))
+        return [answers[i] for i in range(len(requests))]
+
+    def _admitted(self, rollouts: Sequence[Rollout]) -> list[int]:
+        groups = _groups(rollouts)
+        admitted = (
+            members[i] for members in groups for i in self._admit([rollouts[m] for m in members])
+        )
+        return sorted(admitted)
+
+    def _read(
+        self, rollouts: Sequence[Rollout], answers: Sequence[Completion | Failure], step: int
+    ) -> tuple[list[Experience], list[FailedAnswer]]:
+        if self._summarizer is None:
+            return [], []
+        admitted = [rollouts[i] for i in self._admitted(rollouts)]
+        experiences, failures = [], []
+        for result in self._summarizer.read(admitted, answers):
+            if isinstance(result, Experience):
+                experiences.append(result)
+            else:
+                failures.append(_failed(result, admitted, step))
+        return experiences, failures
+
+    def _attempts(self, rollouts: Sequence[Rollout]) -> list[Attempt]:
+        """One attempt a group, chosen blind to reward among the scratch rollouts."""
+        if not self._keep_attempts:
+            return []
+        attempts = []
+        for members in _groups(rollouts):
+            filled = [i for i in members if rollouts[i].completion.strip()]
+            scratch = [i for i in filled if not rollouts[i].guidance] or filled
+            if scratch:
+                first = rollouts[scratch[0]]
+                draw = uniform(self._seed, first.step, first.problem.id, "attempt")
+                chosen = rollouts[scratch[int(draw * len(scratch))]]
+                attempts.append(
+                    Attempt(
+                        problem=chosen.problem,
+                        text=chosen.completion,
+                        step=chosen.step,
+                        policy=chosen.policy,
+                    )
+                )
+        return attempts
+
+    def _exposures(self, rollouts: Sequence[Rollout], step: int) -> list[Exposure]:
+        """For each group and guidance: the task rewards with it, and those from scratch."""
+        exposures = []
+        for number, members in enumerate(_groups(rollouts)):
+            scratch: list[float] = []
+            guided: defaultdict[_Shown, list[float]] = defaultdict(list)
+            for i in members:
+                guidance, reward = rollouts[i].guidance, rollouts[i].reward
+                if reward is not None and not guidance:
+                    scratch.append(reward)
+                elif reward is not None and guidance and guidance.lesson_ids:
+                    guided[guidance.lesson_ids, guidance.experience_ids].append(reward)
+            exposures += [
+                Exposure(
+                    problem_id=rollouts[members[0]].problem.id,
+                    lesson_ids=lessons,
+                    experience_ids=ids,
+                    step=step,
+                    group=rollouts[members[0]].group or str(number),
+                    guided=tuple(rewards),
+                    scratch=tuple(scratch),
+                    group_size=len(members),
+                    randomised=self._randomised,
+                )
+                for (lessons, ids), rewards in guided.items()
+            ]
+        return exposures
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def save(self, folder: Path) -> None:
+        """Write the pool and this adapter's settings into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.pool.snapshot(folder / "pool.jsonl")
+        state = {"seed": self._seed, "mode": self.mode, "digest": self.pool.digest()}
+        (folder / "adapter.json").write_text(json.dumps(state), encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Go back to what `save` wrote.
+
+        Raises:
+            PoolFormatError: the folder holds no saved adapter.
+            ConfigError: it was saved with another seed or mode.
+        """
+        try:
+            state = json.loads((folder / "adapter.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise PoolFormatError(f"{folder} holds no saved memory: {error}") from error
+        for name, own in (("seed", self._seed), ("mode", self.mode)):
+            if state.get(name) != own:
+                raise ConfigError(f"{folder} was saved with {name} {state.get(name)!r}, not {own!r}")
+        self.pool.restore(folder / "pool.jsonl")
+
+
+def _groups(rollouts: Sequence[Rollout]) -> list[list[int]]:
+    """Indices of the rollouts that were sampled together, in order of first appearance."""
+    groups: defaultdict[object, list[int]] = defaultdict(list)
+    for i, rollout in enumerate(rollouts):
+        groups[i if rollout.group is None else rollout.group].append(i)
+    return list(groups.values())
+
+
+def _failed(failure: Failure, rollouts: Sequence[Rollout], step: int) -> FailedAnswer:
+    problem_id = rollouts[failure.rollouts[0]].problem.id if failure.rollouts else ""
+    return FailedAnswer(
+        role="summarise",
+        problem_id=problem_id,
+        text=failure.text.replace("\0", "").encode("utf-8", "replace").decode(),
+        reason=failure.reason,
+        step=step,
+    )

@@ -1,0 +1,51 @@
+"""The few collective operations of the trainer. In one process each is the plain thing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+
+__all__ = ["from_main", "gathered", "spread"]
+
+T = TypeVar("T")
+
+
+def gathered(rows: Sequence[T]) -> list[T]:
+    """Every rank's rows, in rank order, on every rank."""
+    return list(gather_object(list(rows)))
+
+
+def from_main(accelerator: Accelerator, make: Callable[[], T]) -> T:
+    """Rank 0 makes a value, every rank gets it. An error on rank 0 is raised on every rank."""
+    box: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            box[0] = make()
+        except Exception as error:
+            if accelerator.num_processes == 1:
+                raise
+            box[1] = error  # the others would wait for ever
+    broadcast_object_list(box)
+    if box[1] is not None:
+        raise box[1]
+    return box[0]  # type: ignore[no-any-return]
+
+
+def spread(
+    accelerator: Accelerator, items: Sequence[T], work: Callable[[list[T]], list[str]]
+) -> list[str]:
+    """Share `items` out over the ranks in equal parts and gather the answers in order.
+
+    Every rank calls `work` with the same number of items (the last one is repeated as padding),
+    because generation is a collective operation. With no items nobody calls it.
+    """
+    if not items:
+        return []
+    ranks = accelerator.num_processes
+    share = -(-len(items) // ranks)
+    padded = [*items, *[items[-1]] * (share * ranks - len(items))]
+    start = accelerator.process_index * share
+    return gathered(work(padded[start : start + share]))[: len(items)]

@@ -1,0 +1,76 @@
+"""Reward functions in TRL's form: lists in, one float per completion out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from lanpo_memory.errors import MissingExtraError
+from lanpo_memory.protocols import Prompts
+
+__all__ = ["SectionReward", "completion_text", "math_accuracy"]
+
+
+def completion_text(completion: Any) -> str:
+    """Return a completion as text: a string, or the assistant messages joined."""
+    if isinstance(completion, str):
+        return completion
+    parts = (m.get("content") or "" for m in completion if m.get("role", "assistant") == "assistant")
+    return "".join(p if isinstance(p, str) else "" for p in parts)
+
+
+def math_accuracy(
+    completions: Sequence[Any], answer: Sequence[Any], **kwargs: Any
+) -> list[float]:
+    r"""1.0 where the completion's final answer equals the reference, else 0.0.
+
+    Numbers, fractions, sets, intervals and LaTeX are compared by math-verify; a completion without
+    a final answer gets 0. On the main thread each comparison is bounded to a few seconds; on other
+    threads it is not, because the bound is made with a signal.
+
+    >>> math_accuracy([r"so \boxed{1/2}", "no idea"], ["0.5", "3"])
+    [1.0, 0.0]
+    """
+    return [
+        float(_equal(str(gold), completion_text(completion)))
+        for completion, gold in zip(completions, answer, strict=True)
+    ]
+
+
+def _equal(gold: str, text: str) -> bool:
+    try:
+        from math_verify import parse, verify
+    except ImportError as error:
+        raise MissingExtraError("math-verify", "rl") from error
+    limit = 5 if threading.current_thread() is threading.main_thread() else None
+    wrapped = gold if "\\boxed" in gold else f"\\boxed{{{gold}}}"
+    parsed_gold = parse(wrapped, parsing_timeout=limit)  # type: ignore[arg-type]
+    parsed = parse(text, parsing_timeout=limit)  # type: ignore[arg-type]
+    return bool(verify(parsed_gold, parsed, timeout_seconds=limit))
+
+
+class SectionReward:
+    """A bonus for the section headers a guided completion must have; 0 for unguided ones.
+
+    Reads the column ``lanpo_guidance`` (the guidance's kind), which `LanpoTrainer` adds to each row.
+    Source: arXiv 2510.16552 §4, +0.1 on rollouts with feedback only.
+    """
+
+    __name__ = "section_headers"
+
+    def __init__(self, prompts: Prompts, *, bonus: float = 0.1) -> None:
+        self._prompts, self.bonus = prompts, bonus
+
+    def __call__(
+        self, completions: Sequence[Any], lanpo_guidance: Sequence[Any], **kwargs: Any
+    ) -> list[float]:
+        """Return `bonus` where every required section is there."""
+        return [
+            self.bonus if self._complete(kind, completion_text(completion)) else 0.0
+            for completion, kind in zip(completions, lanpo_guidance, strict=True)
+        ]
+
+    def _complete(self, kind: Any, text: str) -> bool:
+        sections = self._prompts.sections(kind)
+        return bool(sections) and all(any(h in text for h in either) for either in sections)
