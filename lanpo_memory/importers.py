@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.types import LABEL_KEYS, Problem, Rollout
 
-__all__ = ["FORMATS", "Line", "read_rollouts"]
+__all__ = ["FORMATS", "GSM8K_POLICIES", "Line", "read_rollouts"]
 
 GSM8K_POLICIES = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 """The four models whose solutions the GSM8K authors published."""
@@ -38,7 +38,10 @@ class Line:
     dropped: tuple[str, ...] = ()
 
 
-def read_rollouts(path: str | Path, format: str = "rollouts") -> Iterator[Line]:  # noqa: A002
+def read_rollouts(
+    path: str | Path,
+    format: str = "rollouts",  # noqa: A002 - the word that users look for
+) -> Iterator[Line]:
     """Yield one `Line` for each line of a JSONL file that is not blank.
 
     Formats:

@@ -1,7 +1,7 @@
 r"""Reading what models write: boxed answers, sections, and summaries as JSON.
 
-Nothing here raises for any text. A model that writes bad JSON is an everyday event: the answer
-comes back as a `Failure` with its reason, so that it can be stored and counted.
+Nothing here raises for any text that a model wrote. A model that writes bad JSON is an everyday
+event: the answer comes back as a `Failure` with its reason, so that it can be stored and counted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_ANSWER_CHARS = 100_000
 """Longest summary that is read. A summary has at most 2048 tokens in the paper."""
 
 _MAX_OBJECTS = 32  # places in one answer where an object is looked for, counted from the end
-_MAX_DEPTH = 16  # keeps `ast.literal_eval`, which can exhaust the C stack, on shallow input
+_MAX_DEPTH = 64  # keeps `ast.literal_eval`, which can exhaust the C stack, on shallow input
 
 _FIELDS = {
     "flowofthought": "thoughts",
@@ -42,11 +42,12 @@ _LATEX = re.compile(
 )
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[A-Za-z]+|.)", re.DOTALL)
 _HEADER_LINE = re.compile(
-    r"^[ \t]*#+[ \t]*\**experience\**[ \t]*:?\**(?=[ \t]*(?:$|[{`]))", re.IGNORECASE | re.MULTILINE
+    r"^[ \t]*#+[ \t]*\**experience\**[ \t]*:?\**(?=[ \t]*(?:\r?$|[{`]))",
+    re.IGNORECASE | re.MULTILINE,
 )
 _BOX = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _BRACES = re.compile(r'\\.|["{}]', re.DOTALL)
-_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+")|,(?=\s*[}\]])', re.DOTALL)
+_TRAILING_COMMA = re.compile(r'(\\.|"(?:[^"\\]|\\.)*+")|,(?=\s*[}\]])', re.DOTALL)
 _LIST_MARK = re.compile(r"^\s*(?:[-*•]|\(?\d+[.):])\s+")
 
 
@@ -72,28 +73,30 @@ def boxed_answer(text: str) -> str | None:
 def sections(text: str, headers: Sequence[str]) -> list[tuple[str, str]]:
     r"""Split a text at its section headers, in the order in which they stand in the text.
 
-    A header counts at the start of a line, in any case, with or without its colon. Each body
-    reaches to the next header, white space around it removed; text before the first header is
-    left out.
+    A header counts at the start of a line, in any case, followed by its colon or by nothing. Each
+    body reaches to the next header, white space around it removed; text before the first header
+    is left out.
+
+    Raises:
+        InvalidInputError: a header is empty.
 
     >>> sections("so:\n### Plan: add\n### Solution:\n5", ["### Plan:", "### Solution:"])
     [('### Plan:', 'add'), ('### Solution:', '5')]
     """
-    if not headers:
+    names = [header.strip().rstrip(":").rstrip() for header in headers]
+    if not all(names):
+        raise InvalidInputError("an empty section header")
+    if not names:
         return []
-    names = {_header_key(header): header for header in headers}
-    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    line = re.compile(rf"^[ \t]*({pattern})(?!\w)[ \t]*:?", re.IGNORECASE | re.MULTILINE)
+    # one group for each header, so that the match itself says which one it is
+    pattern = "|".join(f"({re.escape(name)})" for name in names)
+    line = re.compile(rf"^[ \t]*(?:{pattern})[ \t\r]*(?::|$)", re.IGNORECASE | re.MULTILINE)
     found = list(line.finditer(text))
-    ends = [match.start() for match in found[1:]] + [len(text)]
+    ends = [*(match.start() for match in found[1:]), len(text)]
     return [
-        (names[_header_key(match[1])], text[match.end() : end].strip())
-        for match, end in zip(found, ends, strict=True)
+        (headers[(match.lastindex or 1) - 1], text[match.end() : end].strip())
+        for match, end in zip(found, ends, strict=False)  # without a match, one end is left over
     ]
-
-
-def _header_key(header: str) -> str:
-    return header.strip().rstrip(":").rstrip().lower()
 
 
 def parse_summary(problem: Problem, answer: str) -> Experience | Failure:

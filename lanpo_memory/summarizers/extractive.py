@@ -16,14 +16,14 @@ MASK = "[n]"
 """What stands where a number stood."""
 
 _MIN_WORDS = 3  # fewer words, numbers aside, are a heading or a bare formula
-_CALCULATOR = re.compile(r"<<[^<>\n]*(?:>>|$)", re.MULTILINE)
+_CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|[\r\n]+")
 _MARKED_ANSWER = re.compile(
     r"(?:####|^\s*\**(?:final\s+)?(?:answer|a)\**\s*[:=]|\banswer\s+(?:is|would\s+be)\b:?)(.*)",
     re.IGNORECASE,
 )
 _FINAL = re.compile(r"\\boxed\b|\bfinal\s+answer\b|\banswer\s*[:=]", re.IGNORECASE)
-_DIGITS = re.compile(r"0+(?:[.,:/]0+)*")
+_DIGITS = re.compile(r"(?:(?<![\w)\]])[-−])?(?:(?<!\w)\.)?0+(?:[.,:/]0+)*")
 _UNITS = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
 _TEENS = "thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
 _TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
@@ -44,9 +44,10 @@ class ExtractiveSummarizer:
     sentence of a wrong rollout becomes a pitfall, its right ones too), and what it writes is no
     evidence about the method. Use `LLMSummarizer` for anything that counts.
 
-    The final answer is never carried: lines that announce it are dropped, an answer marked in one
-    of them is masked in all others, and every number is masked everywhere, in digits and in
-    English words. Calculator annotations such as ``<<16-3=13>>`` are removed.
+    The final answer is not carried: every number is masked, in digits and in English words; lines
+    that announce an answer (``A:``, ``####``, ``\boxed``, "the answer is") are dropped, and what
+    they announce is masked in all other lines. Only an answer in words that no line announces is
+    not recognised. Calculator annotations such as ``<<16-3=13>>`` are removed.
 
     Args:
         max_sentences: most sentences taken from a rollout.
@@ -70,7 +71,7 @@ class ExtractiveSummarizer:
 
     def ask(
         self,
-        rollouts: Sequence[Rollout],  # noqa: ARG002 - part of the protocol; nothing is asked
+        rollouts: Sequence[Rollout],
     ) -> list[Request]:
         """Ask nothing: no model is used."""
         return []
@@ -143,7 +144,9 @@ def _marked(text: str) -> Iterator[str]:
 def _mask(line: str, answers: Sequence[str]) -> str:
     """Mask the answers, then every number; a word counts as a number only on its own."""
     for answer in answers:
-        line = re.sub(rf"(?<!\w){re.escape(answer)}(?!\w)", MASK, line, flags=re.IGNORECASE)
+        # 13 must not match within 13.0: the rest would tell which number is the answer
+        alone = rf"(?<![\w.,]){re.escape(answer)}(?!\w|[.,]\w)"
+        line = re.sub(alone, MASK, line, flags=re.IGNORECASE)
     zeros = "".join("0" if char.isnumeric() else char for char in line)
     return " ".join(_NUMBER_WORDS.sub(MASK, _DIGITS.sub(MASK, zeros)).split())
 
