@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lanpo_memory.errors import MissingExtraError
 from lanpo_memory.protocols import Prompts
 
-__all__ = ["SectionReward", "completion_text", "math_accuracy"]
+__all__ = ["RewardFunction", "SectionReward", "as_reward", "completion_text", "math_accuracy"]
+
+RewardFunction = Callable[..., list[float]]
 
 
 def completion_text(completion: Any) -> str:
@@ -48,6 +50,21 @@ def _equal(gold: str, text: str) -> bool:
     parsed_gold = parse(wrapped, parsing_timeout=limit)  # type: ignore[arg-type]
     parsed = parse(text, parsing_timeout=limit)  # type: ignore[arg-type]
     return bool(verify(parsed_gold, parsed, timeout_seconds=limit))
+
+
+def as_reward(score: Callable[[str, str], float], *, name: str = "reward") -> RewardFunction:
+    """Turn a function of one completion and one answer into TRL's form.
+
+    >>> as_reward(lambda text, answer: float(text == answer))(["a", "b"], ["a", "c"])
+    [1.0, 0.0]
+    """
+
+    def reward(completions: Sequence[Any], answer: Sequence[Any], **kwargs: Any) -> list[float]:
+        pairs = zip(completions, answer, strict=True)
+        return [score(completion_text(c), str(a)) for c, a in pairs]
+
+    reward.__name__ = name
+    return reward
 
 
 class SectionReward:

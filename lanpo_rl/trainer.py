@@ -139,11 +139,15 @@ class LanpoTrainer(GRPOTrainer):  # type: ignore[misc]
                 [{**row, "lanpo_guidance": "none"} for row in inputs]
             )
         plan = self._lanpo_guide(inputs)
+        started = time.perf_counter()
         batch = super()._generate_and_score_completions(plan.rows)
+        plan.seconds["rollout"] = time.perf_counter() - started
         outcome = self._lanpo_outcome
         assert outcome is not None  # set by _calculate_rewards
         observation = self._lanpo_tell(plan, outcome)
         self._lanpo_weigh(batch, plan, outcome)
+        generated = self.accelerator.reduce(batch["completion_mask"].sum(), reduction="sum")
+        self._lanpo_metric("completion_tokens", float(generated))
         self._lanpo_log(plan, outcome, observation)
         return batch  # type: ignore[no-any-return]
 
@@ -430,8 +434,8 @@ class LanpoTrainer(GRPOTrainer):  # type: ignore[misc]
         for status in ("added", "duplicate", "evicted", "rejected", "failed"):
             self._lanpo_metric(f"receipts_{status}", float(seen.counts.get(status, 0)))
         self._lanpo_metric("pool_size", float(seen.pool_size))
-        self._lanpo_metric("retrieve_ms", 1000 * plan.seconds["retrieve"])
-        self._lanpo_metric("summarise_ms", 1000 * plan.seconds["summarise"])
+        for stage, seconds in plan.seconds.items():
+            self._lanpo_metric(f"{stage}_ms", 1000 * seconds)
         self._lanpo_metric("persist_ms", 1000 * seen.seconds.get("persist", 0.0))
 
 

@@ -1,0 +1,1 @@
+"""Runs that answer questions: arms, how one is run, and what is reported."""

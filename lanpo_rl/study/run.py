@@ -1,0 +1,210 @@
+"""How one arm is run: train, evaluate now and then, keep what was measured."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback, TrainerCallback
+
+from lanpo_memory.guide import Guide
+from lanpo_memory.pool import ExperiencePool
+from lanpo_rl.config import LanpoConfig
+from lanpo_rl.evaluation import evaluate
+from lanpo_rl.memory import build_memory
+from lanpo_rl.rewards import as_reward
+from lanpo_rl.study.arms import Arm, toy_config
+from lanpo_rl.tasks import Task
+from lanpo_rl.tiny import TinyPrompts, load_policy, load_tokenizer
+from lanpo_rl.trainer import LanpoTrainer
+
+__all__ = ["ArmResult", "Point", "run_arm"]
+
+_STAGES = ("retrieve", "rollout", "summarise", "persist")
+OnStep = Callable[[int, int, str], None]
+"""Told after each step: step, steps in all, what is going on."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation: after `step` steps, `tokens` generated tokens and `seconds` of training."""
+
+    step: int
+    tokens: int
+    seconds: float
+    zero_shot: float
+    with_memory: float
+    guided: float
+    right_family: float | None
+
+
+@dataclass
+class ArmResult:
+    """Everything measured on one arm and seed."""
+
+    arm: str
+    label: str
+    seed: int
+    settings: dict[str, Any]
+    curve: list[Point] = field(default_factory=list)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    pool: dict[str, Any] = field(default_factory=dict)
+    pool_digest: str = ""
+    log: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def last(self) -> Point:
+        """The evaluation after the last step."""
+        return self.curve[-1]
+
+    def mean(self, metric: str, first: int = 1, last: int | None = None) -> float | None:
+        """Mean of a logged metric over steps `first` to `last`, both included."""
+        values = [
+            row[metric]
+            for row in self.log
+            if metric in row and first <= row["step"] <= (last or row["step"])
+        ]
+        return sum(values) / len(values) if values else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for a results file."""
+        return asdict(self)
+
+
+def run_arm(
+    arm: Arm,
+    task: Task,
+    *,
+    seed: int,
+    steps: int,
+    folder: Path,
+    evaluate_every: int = 25,
+    on_step: OnStep = lambda step, steps, what: None,
+) -> ArmResult:
+    """Train the seeded policy under an arm; its pool stays as `folder/pool.db`.
+
+    What an earlier run left in the folder is removed first.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    config = toy_config(arm, seed=seed, steps=steps, folder=folder)
+    prompts, tokenizer = TinyPrompts(), load_tokenizer()
+    memory = build_memory(config, prompts=prompts, count_tokens=_counter(tokenizer))
+    trainer = LanpoTrainer(
+        load_policy(),
+        as_reward(task.reward),
+        config,
+        train_dataset=task.dataset("train"),
+        processing_class=tokenizer,
+        memory=memory,
+        prompts=prompts,
+    )
+    trainer.remove_callback(PrinterCallback)
+    result = ArmResult(arm.name, arm.label, seed, _settings(config))
+    watcher = _Watcher(trainer, task, memory.pool, result, evaluate_every, on_step)
+    trainer.add_callback(watcher)
+    trainer.train()
+    result.stage_seconds = _stages(result, watcher.trained_s)
+    result.pool, result.pool_digest = memory.pool.stats(), memory.pool.digest()
+    memory.pool.close()
+    shutil.rmtree(folder / "trainer", ignore_errors=True)
+    return result
+
+
+class _Watcher(TrainerCallback):  # type: ignore[misc]
+    """Evaluates every so often, with the clock stopped."""
+
+    def __init__(
+        self,
+        trainer: LanpoTrainer,
+        task: Task,
+        pool: ExperiencePool,
+        result: ArmResult,
+        every: int,
+        on_step: OnStep,
+    ) -> None:
+        self._trainer, self._task, self._result = trainer, task, result
+        self._guide = Guide(
+            pool,
+            prompts=TinyPrompts(),
+            gamma=trainer.args.gamma,
+            # Evaluation sorts like training: utility where the arm learned it, else relevance.
+            weight=trainer.args.retrieval_weight,
+        )
+        self._every, self._on_step = every, on_step
+        self._started = time.perf_counter()
+        self.trained_s = 0.0
+        self._tokens = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._on_step(0, state.max_steps, "starts")
+        self._evaluate(0)
+        self._started = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        numbers = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
+        if "lanpo/completion_tokens" in numbers:
+            self._result.log.append({"step": state.global_step, **numbers})
+            self._tokens += int(numbers["lanpo/completion_tokens"])
+            self._tokens += int(numbers["lanpo/summary_tokens"])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._on_step(state.global_step, state.max_steps, "trains")
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # Logs of the step before have arrived by now, so tokens are complete.
+        if state.global_step and state.global_step % self._every == 0:
+            self._pause(state.global_step)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._pause(state.global_step)
+
+    def _pause(self, step: int) -> None:
+        self.trained_s += time.perf_counter() - self._started
+        self._evaluate(step)
+        self._started = time.perf_counter()
+
+    def _evaluate(self, step: int) -> None:
+        trainer, task = self._trainer, self._task
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        common = {"prompts": TinyPrompts(), "score": task.reward}
+        tokenizer = trainer.processing_class
+        bare = evaluate(model, tokenizer, task.held_out, **common)
+        helped = evaluate(model, tokenizer, task.held_out, guide=self._guide, **common)
+        point = Point(
+            step=step,
+            tokens=self._tokens,
+            seconds=round(self.trained_s, 2),
+            zero_shot=bare.accuracy,
+            with_memory=helped.accuracy,
+            guided=helped.guided,
+            right_family=helped.right_family,
+        )
+        self._result.curve.append(point)
+
+
+def _counter(tokenizer: Any) -> Callable[[str], int]:
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _settings(config: LanpoConfig) -> dict[str, Any]:
+    """The settings that differ from the defaults, as plain data and without local paths."""
+    default = LanpoConfig(output_dir=config.output_dir, use_cpu=True, bf16=False).to_dict()
+    hidden = {"output_dir", "logging_dir", "pool", "run_name"}
+    return {
+        k: v for k, v in config.to_dict().items() if k not in hidden and v != default.get(k)
+    }
+
+
+def _stages(result: ArmResult, trained_s: float) -> dict[str, float]:
+    """Seconds per stage; what is left of the training time is the update."""
+    stages = {
+        stage: sum(row.get(f"lanpo/{stage}_ms", 0.0) for row in result.log) / 1000
+        for stage in _STAGES
+    }
+    stages["update"] = trained_s - sum(stages.values())
+    return {stage: round(seconds, 2) for stage, seconds in stages.items()}
