@@ -1,12 +1,14 @@
 r"""Families that hide a constant: a task on which memory can help and cannot leak an answer.
 
 ``bako bako bako 8_6`` asks for 8 + 6 + the constant of *bako*. A blind guess is right one time in
-sixteen. A correct solution of any problem of the family, ``C09+14=\boxed{23}``, reveals the
+sixteen, and no constant is commoner than another: naming the same one always gains nothing more.
+A correct solution of any problem of the family, ``C09+14=\boxed{23}``, reveals the
 constant, and with it the way to all others, though never their answers.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,8 +21,8 @@ from lanpo_rl.tiny.alphabet import BOX, CONSTANTS, NAMES
 __all__ = [
     "LEXICAL_GAMMA",
     "HiddenConstants",
-    "make_hidden_constants",
     "lesson_text",
+    "make_hidden_constants",
     "problem_text",
     "solution_text",
 ]
@@ -80,7 +82,7 @@ def make_hidden_constants(
     if not 0 <= held_out_per_family < _DIGITS**2:
         raise ConfigError(f"held_out_per_family must be 0 to 99, not {held_out_per_family}")
     rng = random.Random(f"hidden constants {seed}")
-    rule = {name: rng.randrange(CONSTANTS) for name in rng.sample(NAMES, families)}
+    rule = dict(zip(rng.sample(NAMES, families), _spread(families, rng), strict=True))
     train: list[Example] = []
     held_out: list[Example] = []
     for name, constant in rule.items():
@@ -91,6 +93,13 @@ def make_hidden_constants(
     rng.shuffle(train)
     rng.shuffle(held_out)
     return HiddenConstants("hidden_constants", tuple(train), tuple(held_out), rule)
+
+
+def _spread(count: int, rng: random.Random) -> list[int]:
+    """Return constants of which each occurs as often as any other, give or take one."""
+    rounds = math.ceil(count / CONSTANTS)
+    drawn = [c for _ in range(rounds) for c in rng.sample(range(CONSTANTS), CONSTANTS)]
+    return drawn[:count]
 
 
 def _family(name: str, constant: int) -> list[Example]:

@@ -25,14 +25,13 @@ __all__ = [
 
 BOX = r"\boxed{"
 
-NAMES: tuple[str, ...] = tuple(
-    """
+_NAMES = """
     bako bele binu boto buku dasu deri diva dope dumu faka feve fimi fosi fuku gapo
     gere gilo gozi gumo kafe keti kipa kori kuzo lazo lene litu lufa mare mezo mifo
     mola muga nazu nitu nuge paga pibi ponu puzo rava remo rilu rufi saku sedu silu
     soga suto tase tese tima tola turu vafe vilu vole vuge zavu zefa zire zote zudo
-    """.split()
-)
+"""
+NAMES: tuple[str, ...] = tuple(_NAMES.split())
 """Family names. No two share a first syllable, and each is one token."""
 
 CONSTANTS = 16

@@ -46,7 +46,8 @@ def load_policy(weights: Path = WEIGHTS) -> Qwen2ForCausalLM:
     """
     model = build_model(load_tokenizer())
     read_weights(model, weights)
-    return model.eval()
+    model.train(mode=False)
+    return model
 
 
 def save_policy(folder: Path, model: Qwen2ForCausalLM | None = None) -> Path:
@@ -110,7 +111,7 @@ def generate_texts(
     texts: list[str] = []
     with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        model.eval()
+        model.train(mode=False)
         try:
             for start in range(0, len(prompts), batch_size):
                 batch = prompts[start : start + batch_size]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lanpo_rl.tiny.alphabet import SPECIAL_TOKENS, VOCABULARY
 
@@ -37,7 +37,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=special["unk"]))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), "isolated")
     backend.decoder = decoders.Fuse()
-    tokenizer = PreTrainedTokenizerFast(
+    build: Any = PreTrainedTokenizerFast  # its constructor is not typed
+    tokenizer: PreTrainedTokenizerFast = build(
         tokenizer_object=backend,
         pad_token=special["pad"],
         eos_token=special["eos"],
