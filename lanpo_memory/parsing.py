@@ -134,7 +134,7 @@ def _storable(text: str) -> str:
 def _reason(text: str) -> str:
     if not text.strip():
         return "the answer is empty"
-    if not any(_starts(text)):
+    if not _starts(text):
         return "no JSON object in the answer"
     spans = list(_spans(text))
     if not spans:

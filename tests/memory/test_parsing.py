@@ -68,6 +68,7 @@ def test_many_ways_of_writing_the_same_summary(answer):
         ("I am sorry.", "no JSON object"),
         (r"So \boxed{5} and {1, 2}.", "no JSON object"),
         (under_header('{"principles": ["count'), "not closed"),
+        ('{"principles": ["count"', "not closed"),
         (under_header('{"principles": count}'), "cannot be read"),
         (under_header('{"lessons": ["count"]}'), "none of"),
         (under_header('{"principles": [], "pitfalls": null, "thoughts": ""}'), "all empty"),
