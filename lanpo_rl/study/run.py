@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -193,10 +193,13 @@ def _counter(tokenizer: Any) -> Callable[[str], int]:
 
 def _settings(config: LanpoConfig) -> dict[str, Any]:
     """The settings that differ from the defaults, as plain data and without local paths."""
-    default = LanpoConfig(output_dir=config.output_dir, use_cpu=True, bf16=False).to_dict()
+    # A second config object would reset the distributed state that the first one set up.
+    defaults = {f.name: f.default for f in fields(LanpoConfig)}
     hidden = {"output_dir", "logging_dir", "pool", "run_name"}
     return {
-        k: v for k, v in config.to_dict().items() if k not in hidden and v != default.get(k)
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in hidden and name in defaults and value != defaults[name]
     }
 
 
