@@ -404,7 +404,9 @@ class PoolAdapter:
             raise PoolFormatError(f"{folder} holds no saved memory: {error}") from error
         for name, own in (("seed", self._seed), ("mode", self.mode)):
             if state.get(name) != own:
-                raise ConfigError(f"{folder} was saved with {name} {state.get(name)!r}, not {own!r}")
+                raise ConfigError(
+                    f"{folder} was saved with {name} {state.get(name)!r}, not {own!r}"
+                )
         self.pool.restore(folder / "pool.jsonl")
 
 

@@ -106,9 +106,7 @@ def _import(
     dropped: Counter[str] = Counter()
     written = 0
     with _receipt_file(receipts) as out:
-        progress = track(
-            _chunks(lines), description="importing", console=console, transient=True
-        )
+        progress = track(_chunks(lines), description="importing", console=console, transient=True)
         for chunk in progress:
             errors += [line.error for line in chunk if line.error]
             dropped.update(name for line in chunk for name in line.dropped)
@@ -164,9 +162,7 @@ def _write(pool: ExperiencePool, rollouts: Sequence[Rollout]) -> list[Receipt]:
         for rollout, result in zip(rollouts, read, strict=True)
         if isinstance(result, Failure)
     ]
-    stored = iter(
-        pool.write(Batch(experiences=tuple(experiences), failures=tuple(failures)))
-    )
+    stored = iter(pool.write(Batch(experiences=tuple(experiences), failures=tuple(failures))))
     return [
         next(stored)
         if isinstance(result, Experience)

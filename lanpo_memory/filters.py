@@ -13,7 +13,7 @@ __all__ = ["NotFromProblems", "NotSameProblem", "OutcomeIs", "SimilarityAtLeast"
 
 
 class SimilarityAtLeast:
-    """Keep what is at least `gamma` similar. Gamma belongs to one scorer: there is no universal one.
+    """Keep what is at least `gamma` similar. Gamma belongs to one scorer; none is universal.
 
     Source: relevance filter, arXiv 2510.16552 §4 (there P(yes) of a judge, γ = 0.9).
 

@@ -250,7 +250,8 @@ def _draw(shortlist: list[Candidate], n: int, seed: str | None) -> list[Candidat
         return shortlist[:n]
     # Weights 1/(i+1) by rank: arXiv 2510.16552 §4. A string seeds by its own hash, on any machine.
     generator = random.Random(seed)
-    left, drawn = list(shortlist), []
+    left = list(shortlist)
+    drawn: list[Candidate] = []
     ranks = list(range(len(left)))
     while left and len(drawn) < n:
         weights = [1 / (rank + 1) for rank in ranks]

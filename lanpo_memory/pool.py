@@ -260,7 +260,7 @@ class ExperiencePool:
             "experiences": self.store.count("experience"),
         }
         for kind in ("experience", "attempt", "exposure", "failure"):
-            for record in self.store.read(kind):  # type: ignore[call-overload]
+            for record in self.store.read(kind):
                 yield {"kind": kind, **record.model_dump(mode="json")}
 
     def snapshot(self, path: str | Path) -> Path:

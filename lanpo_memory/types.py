@@ -19,7 +19,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from enum import Enum
+from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -90,11 +90,11 @@ ReceiptStatus = Literal["added", "duplicate", "evicted", "rejected", "failed"]
 
 
 def normalise(text: str) -> str:
-    """Return `text` in Unicode NFC with every run of white space folded to one blank.
+    r"""Return `text` in Unicode NFC with every run of white space folded to one blank.
 
     Case is kept: in mathematics `X` and `x` are different things.
 
-    >>> normalise("  two\\n words ")
+    >>> normalise("  two\n words ")
     'two words'
     """
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip()
@@ -280,10 +280,10 @@ class Retrieved(_Frozen):
 
 
 class Guidance(_Frozen):
-    """What the memory puts in front of a problem: nothing, experiences, or an earlier attempt.
+    r"""What the memory puts in front of a problem: nothing, experiences, or an earlier attempt.
 
-    >>> Guidance(kind="inter", text="Hint: count on.\\n").apply("2 + 3?")
-    'Hint: count on.\\n2 + 3?'
+    >>> Guidance(kind="inter", text="Hint: count on.\n").apply("2 + 3?")
+    'Hint: count on.\n2 + 3?'
     """
 
     kind: GuidanceKind = "none"
@@ -305,16 +305,20 @@ class Guidance(_Frozen):
             return prompt
         if isinstance(prompt, str):
             return self.text + prompt
-        last = max((i for i, m in enumerate(prompt) if m["role"] == "user"), default=None)
-        if last is None:
+        return self._in_front(prompt)
+
+    def _in_front(self, messages: Messages) -> Messages:
+        users = [i for i, message in enumerate(messages) if message["role"] == "user"]
+        if not users:
             raise InvalidInputError("the prompt has no user message to put guidance in front of")
-        content = prompt[last]["content"]
-        guided = (
-            self.text + content
-            if isinstance(content, str)
-            else [{"type": "text", "text": self.text}, *content]
-        )
-        return [*prompt[:last], {**prompt[last], "content": guided}, *prompt[last + 1 :]]
+        last = users[-1]
+        content: str | list[Any] = messages[last]["content"]
+        guided: str | list[Any]
+        if isinstance(content, str):
+            guided = self.text + content
+        else:
+            guided = [{"type": "text", "text": self.text}, *content]
+        return [*messages[:last], {**messages[last], "content": guided}, *messages[last + 1 :]]
 
 
 class Rollout(_Frozen):
@@ -460,7 +464,7 @@ class Changes(_Frozen):
     head: int
 
 
-class Promise(str, Enum):
+class Promise(StrEnum):
     """What a store may promise; the conformance kit tests what it declares."""
 
     ATOMIC = "atomic"  # a batch is written whole or not at all

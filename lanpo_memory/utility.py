@@ -1,4 +1,4 @@
-"""What became of the rollouts that a lesson guided: the evidence behind utility-weighted retrieval."""
+"""What became of the rollouts that a lesson guided: the evidence behind its utility."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-from lanpo_memory.errors import ConfigError
 from trl import GRPOConfig
+
+from lanpo_memory.errors import ConfigError
 
 __all__ = ["LanpoConfig"]
 
@@ -122,9 +123,7 @@ class LanpoConfig(GRPOConfig):
         default=1, metadata={"help": "Correct rollouts summarised of each group, at most."}
     )
     # 2048 tokens a summary: arXiv 2510.16552, appendix.
-    summary_max_tokens: int = field(
-        default=2048, metadata={"help": "Longest summary, in tokens."}
-    )
+    summary_max_tokens: int = field(default=2048, metadata={"help": "Longest summary, in tokens."})
     header_bonus: float = field(
         default=0.1,
         metadata={"help": "Reward for the required section headers, on guided rollouts only."},
@@ -184,7 +183,7 @@ class LanpoConfig(GRPOConfig):
         """How many rollouts of a guided group carry guidance."""
         if self.group_layout == "shared":
             return int(self.num_generations)
-        return round(self.num_generations * self.guided_fraction)
+        return round(int(self.num_generations) * self.guided_fraction)
 
     @property
     def reshapes_advantages(self) -> bool:

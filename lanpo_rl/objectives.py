@@ -34,7 +34,8 @@ def halves_advantages(rewards_PG: Tensor, guided_PG: Tensor, *, scale: bool = Tr
     Each half is centred on its own mean and, with `scale`, divided by its own standard deviation.
     A group that is all guided or all scratch is one half: that is plain GRPO. Returns (P, G).
 
-    >>> halves_advantages(torch.tensor([[0., 1., 1., 1.]]), torch.tensor([[False, False, True, True]]))
+    >>> guided = torch.tensor([[False, False, True, True]])
+    >>> halves_advantages(torch.tensor([[0., 1., 1., 1.]]), guided)
     tensor([[-0.7070,  0.7070,  0.0000,  0.0000]])
     """
     advantages = torch.zeros_like(rewards_PG)

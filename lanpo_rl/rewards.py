@@ -18,13 +18,13 @@ def completion_text(completion: Any) -> str:
     """Return a completion as text: a string, or the assistant messages joined."""
     if isinstance(completion, str):
         return completion
-    parts = (m.get("content") or "" for m in completion if m.get("role", "assistant") == "assistant")
+    parts = (
+        m.get("content") or "" for m in completion if m.get("role", "assistant") == "assistant"
+    )
     return "".join(p if isinstance(p, str) else "" for p in parts)
 
 
-def math_accuracy(
-    completions: Sequence[Any], answer: Sequence[Any], **kwargs: Any
-) -> list[float]:
+def math_accuracy(completions: Sequence[Any], answer: Sequence[Any], **_: Any) -> list[float]:
     r"""1.0 where the completion's final answer equals the reference, else 0.0.
 
     Numbers, fractions, sets, intervals and LaTeX are compared by math-verify; a completion without
@@ -47,8 +47,8 @@ def _equal(gold: str, text: str) -> bool:
         raise MissingExtraError("math-verify", "rl") from error
     limit = 5 if threading.current_thread() is threading.main_thread() else None
     wrapped = gold if "\\boxed" in gold else f"\\boxed{{{gold}}}"
-    parsed_gold = parse(wrapped, parsing_timeout=limit)  # type: ignore[arg-type]
-    parsed = parse(text, parsing_timeout=limit)  # type: ignore[arg-type]
+    parsed_gold = parse(wrapped, parsing_timeout=limit)
+    parsed = parse(text, parsing_timeout=limit)
     return bool(verify(parsed_gold, parsed, timeout_seconds=limit))
 
 
@@ -59,7 +59,7 @@ def as_reward(score: Callable[[str, str], float], *, name: str = "reward") -> Re
     [1.0, 0.0]
     """
 
-    def reward(completions: Sequence[Any], answer: Sequence[Any], **kwargs: Any) -> list[float]:
+    def reward(completions: Sequence[Any], answer: Sequence[Any], **_: Any) -> list[float]:
         pairs = zip(completions, answer, strict=True)
         return [score(completion_text(c), str(a)) for c, a in pairs]
 
@@ -70,7 +70,7 @@ def as_reward(score: Callable[[str, str], float], *, name: str = "reward") -> Re
 class SectionReward:
     """A bonus for the section headers a guided completion must have; 0 for unguided ones.
 
-    Reads the column ``lanpo_guidance`` (the guidance's kind), which `LanpoTrainer` adds to each row.
+    Reads the column ``lanpo_guidance`` (the guidance's kind), which `LanpoTrainer` adds.
     Source: arXiv 2510.16552 §4, +0.1 on rollouts with feedback only.
     """
 

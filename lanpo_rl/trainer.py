@@ -78,7 +78,7 @@ class _Outcome:
     texts_n: list[str]
 
 
-class LanpoTrainer(GRPOTrainer):  # type: ignore[misc]
+class LanpoTrainer(GRPOTrainer):
     """TRL's `GRPOTrainer` with an experience memory.
 
     Takes every argument of `GRPOTrainer`; `args` is a `LanpoConfig`. The dataset needs the column
@@ -156,9 +156,7 @@ class LanpoTrainer(GRPOTrainer):  # type: ignore[misc]
         started = time.perf_counter()
         group, step, n = self.num_generations, int(self.state.global_step), len(inputs)
         problems_P = gathered([_problem(row) for row in inputs])[::group]
-        guidance_P = from_main(
-            self.accelerator, lambda: self.memory.prepare(problems_P, step=step)
-        )
+        guidance_P = from_main(self.accelerator, lambda: self.memory.prepare(problems_P, step=step))
         guided_PG = torch.zeros(len(problems_P), group, dtype=torch.bool)
         for p, guidance in enumerate(guidance_P):
             if guidance:
@@ -182,12 +180,10 @@ class LanpoTrainer(GRPOTrainer):  # type: ignore[misc]
         )
 
     def _lanpo_tell(self, plan: _Plan, outcome: _Outcome) -> Observation:
-        """Report the rollouts; the policy answers what the memory asks, under its own random state."""
+        """Report the rollouts; the policy answers what the memory asks."""
         texts_N = gathered(outcome.texts_n)
         rollouts = self._lanpo_rollouts(plan, texts_N, outcome.task_N.tolist())
-        requests = from_main(
-            self.accelerator, lambda: self.memory.ask(rollouts, step=plan.step)
-        )
+        requests = from_main(self.accelerator, lambda: self.memory.ask(rollouts, step=plan.step))
         started = time.perf_counter()
         answers = spread(self.accelerator, requests, lambda part: self._lanpo_answer(part, plan))
         plan.seconds["summarise"] = time.perf_counter() - started
@@ -231,7 +227,7 @@ class LanpoTrainer(GRPOTrainer):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _lanpo_own_randomness(self, step: int) -> Iterator[None]:
-        """Sample from a fork of the random state: the rollouts to come are as if nothing was asked."""
+        """Sample from a fork of the random state: the rollouts to come do not notice."""
         key = f"{self.args.seed}|{step}|{self.accelerator.process_index}|summaries"
         seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big")
         device = self.accelerator.device
@@ -287,9 +283,7 @@ class LanpoTrainer(GRPOTrainer):  # type: ignore[misc]
         scale = args.scale_rewards != "none"
         shape, guided_PG = plan.guided_PG.shape, plan.guided_PG
         if guided_PG.any():
-            advantages_PG = halves_advantages(
-                outcome.total_N.view(shape), guided_PG, scale=scale
-            )
+            advantages_PG = halves_advantages(outcome.total_N.view(shape), guided_PG, scale=scale)
             if args.objective == "distill":
                 advantages_PG = advantages_PG.masked_fill(guided_PG, 0.0)
             batch["advantages"] = advantages_PG.flatten()[plan.own].to(device)

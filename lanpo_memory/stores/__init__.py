@@ -1,4 +1,4 @@
-"""Where experiences are kept. A store is the only truth about a pool; it knows nothing of search."""
+"""Where experiences are kept. A store is the only truth of a pool and knows no search."""
 
 from lanpo_memory.stores.memory import MemoryStore
 from lanpo_memory.stores.sqlite import SQLiteStore

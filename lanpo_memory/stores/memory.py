@@ -31,9 +31,7 @@ _Record = Experience | Attempt | Exposure | FailedAnswer
 
 
 def _problem_id(record: _Record) -> str:
-    return (
-        record.problem.id if isinstance(record, Experience | Attempt) else record.problem_id
-    )
+    return record.problem.id if isinstance(record, Experience | Attempt) else record.problem_id
 
 
 class MemoryStore:
@@ -188,9 +186,7 @@ class MemoryStore:
             return None
         by_problem = self._by_problem[kind]
         wanted = by_problem.keys() if problems is None else set(problems) & by_problem.keys()
-        found = {
-            i for p in wanted for i in (by_problem[p][-newest:] if newest else by_problem[p])
-        }
+        found = {i for p in wanted for i in (by_problem[p][-newest:] if newest else by_problem[p])}
         return found if ids is None else found & set(ids)
 
     def _read_problems(self, problem_ids: Sequence[str] | None) -> list[Problem]:

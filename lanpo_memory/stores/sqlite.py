@@ -276,8 +276,7 @@ class SQLiteStore:
         _restrict(where, arguments, "p.pid", problems)
         if newest is not None:
             where.append(
-                f"r.seq IN (SELECT seq FROM {kind} n WHERE n.rid = r.rid"
-                " ORDER BY seq DESC LIMIT ?)"
+                f"r.seq IN (SELECT seq FROM {kind} n WHERE n.rid = r.rid ORDER BY seq DESC LIMIT ?)"
             )
             arguments.append(newest)
         return (
@@ -369,11 +368,15 @@ class _Write:
     def batch(self, batch: Batch) -> list[Receipt]:
         if batch.replace:
             self._clear()
-        problems = {r.problem.id: r.problem for r in (*batch.attempts, *batch.experiences)[::-1]}
-        rids, refused = self._problems(problems)
+        problems: dict[str, Problem] = {}
+        for experience in batch.experiences:
+            problems.setdefault(experience.problem.id, experience.problem)
+        for attempt in batch.attempts:
+            problems.setdefault(attempt.problem.id, attempt.problem)
+        rids, texts = self._problems(problems)
         receipts = [
-            *self._experiences(batch.experiences, rids, refused),
-            *self._attempts(batch.attempts, rids, refused),
+            *self._experiences(batch.experiences, rids, texts),
+            *self._attempts(batch.attempts, rids, texts),
             *self._plain("exposure", batch.exposures),
             *self._plain("failure", batch.failures),
             *[self._deletion(i) for i in batch.deletions],
@@ -386,21 +389,22 @@ class _Write:
     def _clear(self) -> None:
         for kind in _OF_PROBLEM:
             self._db.execute(
-                f"INSERT INTO change (ns, op, kind, id, pid) SELECT r.ns, 'delete', '{kind}', r.id, "
-                f"p.pid FROM {kind} r JOIN problem p ON p.rid = r.rid WHERE r.ns = ? ORDER BY r.seq",
+                f"INSERT INTO change (ns, op, kind, id, pid) "
+                f"SELECT r.ns, 'delete', '{kind}', r.id, p.pid FROM {kind} r "
+                "JOIN problem p ON p.rid = r.rid WHERE r.ns = ? ORDER BY r.seq",
                 (self._ns,),
             )
         for kind in _PLAIN:
             self._db.execute(
-                f"INSERT INTO change (ns, op, kind, id, pid) SELECT ns, 'delete', '{kind}', id, pid "
-                f"FROM {kind} WHERE ns = ? ORDER BY seq",
+                f"INSERT INTO change (ns, op, kind, id, pid) "
+                f"SELECT ns, 'delete', '{kind}', id, pid FROM {kind} WHERE ns = ? ORDER BY seq",
                 (self._ns,),
             )
         for table in (*_OF_PROBLEM, *_PLAIN, "problem"):
             self._db.execute(f"DELETE FROM {table} WHERE ns = ?", (self._ns,))
 
     def _problems(self, problems: dict[str, Problem]) -> tuple[dict[str, int], dict[str, str]]:
-        """Row ids of the problems, and why some cannot be used."""
+        """Row ids and stored texts, by problem id: the first text of an id stays."""
         self._db.executemany(
             "INSERT OR IGNORE INTO problem (ns, pid, text, family, metadata) VALUES (?,?,?,?,?)",
             [
@@ -413,15 +417,10 @@ class _Write:
             "AND pid IN (SELECT value FROM json_each(?))",
             (self._ns, json.dumps(list(problems))),
         ).fetchall()
-        refused = {
-            pid: f"problem id {pid!r} is stored with another text"
-            for pid, _, text in rows
-            if normalise(text) != normalise(problems[pid].text)
-        }
-        return {pid: rid for pid, rid, _ in rows}, refused
+        return {pid: rid for pid, rid, _ in rows}, {pid: text for pid, _, text in rows}
 
     def _experiences(
-        self, experiences: Sequence[Experience], rids: dict[str, int], refused: dict[str, str]
+        self, experiences: Sequence[Experience], rids: dict[str, int], texts: dict[str, str]
     ) -> list[Receipt]:
         known = self._known("experience", [e.id for e in experiences])
         counts = self._counts_by_step(rids)
@@ -430,7 +429,7 @@ class _Write:
         touched: dict[int, str] = {}
         for e in experiences:
             pid, rid, step = e.problem.id, rids[e.problem.id], e.metadata.step
-            receipt = self._verdict(e, known, refused, counts[rid, step])
+            receipt = self._verdict(e, known, texts, counts[rid, step])
             receipts.append(receipt)
             if receipt.status != "added":
                 continue
@@ -451,10 +450,11 @@ class _Write:
         ]
 
     def _verdict(
-        self, e: Experience, known: set[str], refused: dict[str, str], of_step: int
+        self, e: Experience, known: set[str], texts: dict[str, str], of_step: int
     ) -> Receipt:
-        if e.problem.id in refused:
-            return Receipt(status="rejected", id=e.id, reason=refused[e.problem.id])
+        refusal = _refusal(e.problem, texts)
+        if refusal:
+            return Receipt(status="rejected", id=e.id, reason=refusal)
         if e.id in known:
             return Receipt(status="duplicate", id=e.id)
         limit = self._limits.per_step
@@ -464,15 +464,15 @@ class _Write:
         return Receipt(status="added", id=e.id)
 
     def _attempts(
-        self, attempts: Sequence[Attempt], rids: dict[str, int], refused: dict[str, str]
+        self, attempts: Sequence[Attempt], rids: dict[str, int], texts: dict[str, str]
     ) -> list[Receipt]:
         known = self._known("attempt", [a.id for a in attempts])
         receipts: list[Receipt] = []
         touched: dict[int, str] = {}
         for a in attempts:
-            pid = a.problem.id
-            if pid in refused:
-                receipts.append(Receipt(status="rejected", id=a.id, reason=refused[pid]))
+            pid, refusal = a.problem.id, _refusal(a.problem, texts)
+            if refusal:
+                receipts.append(Receipt(status="rejected", id=a.id, reason=refusal))
             elif a.id in known:
                 receipts.append(Receipt(status="duplicate", id=a.id))
             else:
@@ -499,8 +499,9 @@ class _Write:
             )
             if cursor.rowcount:
                 self._log.append((self._ns, "add", kind, record.id, record.problem_id))
-            status = "added" if cursor.rowcount else "duplicate"
-            receipts.append(Receipt(status=status, id=record.id))  # type: ignore[arg-type]
+            receipts.append(
+                Receipt(status="added" if cursor.rowcount else "duplicate", id=record.id)
+            )
         return receipts
 
     def _deletion(self, record_id: str) -> Receipt:
@@ -546,6 +547,12 @@ class _Write:
         self._db.executemany(f"DELETE FROM {kind} WHERE seq = ?", [(row[0],) for row in rows])
         self._log += [(self._ns, "evict", kind, row[1], touched[row[2]]) for row in rows]
         return {row[1] for row in rows}
+
+
+def _refusal(problem: Problem, texts: dict[str, str]) -> str | None:
+    if normalise(texts[problem.id]) == normalise(problem.text):
+        return None
+    return f"problem id {problem.id!r} is stored with another text"
 
 
 def _restrict(

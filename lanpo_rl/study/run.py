@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def run_arm(
     return result
 
 
-class _Watcher(TrainerCallback):  # type: ignore[misc]
+class _Watcher(TrainerCallback):
     """Evaluates every so often, with the clock stopped."""
 
     def __init__(
@@ -171,10 +172,15 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]
     def _evaluate(self, step: int) -> None:
         trainer, task = self._trainer, self._task
         model = trainer.accelerator.unwrap_model(trainer.model)
-        common = {"prompts": TinyPrompts(), "score": task.reward}
-        tokenizer = trainer.processing_class
-        bare = evaluate(model, tokenizer, task.held_out, **common)
-        helped = evaluate(model, tokenizer, task.held_out, guide=self._guide, **common)
+        measure = partial(
+            evaluate,
+            model,
+            trainer.processing_class,
+            task.held_out,
+            prompts=TinyPrompts(),
+            score=task.reward,
+        )
+        bare, helped = measure(), measure(guide=self._guide)
         point = Point(
             step=step,
             tokens=self._tokens,
