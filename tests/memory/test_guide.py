@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from lanpo_memory import Attempt, Batch, Experience, ExperiencePool, Exposure, Guide, Problem
+from lanpo_memory.errors import ConfigError
+from lanpo_memory.relevance import CosineRelevance
+from lanpo_memory.testing import HashingEmbedder
+
+
+def pool_of(*pairs: tuple[str, str]) -> ExperiencePool:
+    pool = ExperiencePool()
+    pool.add([Experience(problem=Problem(text=p), principles=(t,)) for p, t in pairs])
+    return pool
+
+
+FRUIT = pool_of(
+    ("red apples in a box 1", "one"),
+    ("red apples in a box 2", "two"),
+    ("red apples in a box 3", "three"),
+    ("green pears on a tree 4", "far"),
+)
+QUERY = Problem(text="red apples in a box 9")
+
+
+def test_guidance_comes_from_other_problems_that_are_relevant_and_says_so():
+    found = Guide(FRUIT, gamma=0.3, experiences=2).inter([QUERY])[0]
+    assert found.guidance.kind == "inter"
+    assert len(found.guidance.experience_ids) == len(found.guidance.lesson_ids) == 2
+    assert {c.retrieved.experience.principles[0] for c in found.used} < {"one", "two", "three"}
+    assert all(c.retrieved.experience.principles[0] in found.guidance.text for c in found.used)
+    far = [c for c in found.candidates if c.retrieved.experience.principles[0] == "far"]
+    assert "below gamma" in str(far[0].dropped)
+
+
+def test_the_problem_itself_never_guides_itself_reworded_or_not():
+    for text in ("red apples in a box 1", "Red apples, in a box: 1"):
+        guide = Guide(FRUIT, gamma=0.0, experiences=9, shortlist=9)
+        found = guide.inter([Problem(text=text)])[0]
+        own = [c for c in found.candidates if c.retrieved.experience.principles[0] == "one"]
+        assert "the same problem" in str(own[0].dropped)
+        assert "one" not in {c.retrieved.experience.principles[0] for c in found.used}
+
+
+def test_nothing_relevant_gives_no_guidance():
+    for guide, query in ((Guide(FRUIT), Problem(text="zzz")), (Guide(ExperiencePool()), QUERY)):
+        found = guide.inter([query])[0]
+        assert not found.guidance
+        assert not found.hit
+    assert Guide(FRUIT).inter([]) == []
+
+
+def test_a_shortlist_holds_each_lesson_once():
+    pool = pool_of(*((f"red apples in a box {i}", "same lesson") for i in range(5)))
+    found = Guide(pool, gamma=0.1, experiences=3).inter([QUERY])[0]
+    assert len(found.used) == 1
+    assert Counter(c.dropped for c in found.candidates)["the same lesson ranks higher"] == 4
+
+
+def test_family_metadata_and_ids_never_reach_a_prompt():
+    secret = Problem(text="red apples in a box 5", family="FAM", id="IDENT", metadata={"m": "META"})
+    pool = ExperiencePool()
+    pool.add([Experience(problem=secret, principles=("lesson",))])
+    found = Guide(pool, gamma=0.1).inter([QUERY])[0]
+    assert "lesson" in found.guidance.text
+    for word in ("FAM", "IDENT", "META"):
+        assert word not in found.guidance.text
+
+
+def test_utility_decides_among_the_relevant():
+    pool = pool_of(("red apples in a box 1", "bad"), ("red apples in a box 2", "good"))
+    bad, good = pool.store.read("experience")
+    pool.write(
+        Batch(
+            exposures=tuple(
+                Exposure(problem_id=f"q{i}", lesson_ids=(e.lesson_id,), guided=(reward,))
+                for i in range(3)
+                for e, reward in ((bad, 0.0), (good, 1.0))
+            )
+        )
+    )
+    found = Guide(pool, gamma=0.1, weight="utility").inter([QUERY])[0]
+    assert found.used[0].retrieved.experience == good
+    product = Guide(pool, gamma=0.1, weight="product").inter([QUERY])[0]
+    assert product.used[0].retrieved.experience == good
+
+
+def test_sampling_weights_are_one_over_rank_and_seeds_decide():
+    guide = Guide(FRUIT, gamma=0.1, shortlist=3)
+    order = [c.retrieved.experience.id for c in guide.inter([QUERY])[0].candidates][:3]
+    drawn = [
+        guide.inter([QUERY], seeds=[str(i)])[0].guidance.experience_ids[0] for i in range(1100)
+    ]
+    assert drawn == [
+        guide.inter([QUERY], seeds=[str(i)])[0].guidance.experience_ids[0] for i in range(1100)
+    ]
+    counts = Counter(drawn)
+    # weights 1, 1/2, 1/3 sum to 11/6: 600, 300 and 200 of 1,100
+    for expected, i in zip((600, 300, 200), order, strict=True):
+        assert counts[i] == pytest.approx(expected, abs=75)
+
+
+def test_drawing_is_without_replacement():
+    guide = Guide(FRUIT, gamma=0.1, experiences=3, shortlist=3)
+    for i in range(20):
+        ids = guide.inter([QUERY], seeds=[str(i)])[0].guidance.experience_ids
+        assert len(set(ids)) == 3
+
+
+def test_the_token_budget_leaves_out_whole_experiences():
+    pool = pool_of(("red apples in a box 1", "short"), ("red apples in a box 2", "very long " * 50))
+    everything = Guide(pool, gamma=0.1, experiences=2, count_tokens=len)
+    full = everything.inter([QUERY])[0]
+    assert len(full.used) == 2
+    tight = Guide(
+        pool, gamma=0.1, experiences=2, count_tokens=len, max_tokens=len(full.guidance.text) - 1
+    ).inter([QUERY])[0]
+    assert len(tight.used) == 1
+    assert tight.dropped_for_budget == 1
+    assert tight.guidance.text in full.guidance.text or len(tight.guidance.text) < len(
+        full.guidance.text
+    )
+    none = Guide(pool, gamma=0.1, max_tokens=3, count_tokens=len).inter([QUERY])[0]
+    assert not none.guidance
+    assert none.hit
+
+
+def test_another_scorer_replaces_the_retrievers_similarity():
+    guide = Guide(FRUIT, relevance=CosineRelevance(HashingEmbedder(dim=512)), gamma=0.5)
+    found = guide.inter([QUERY])[0]
+    assert found.guidance
+    similarities = [c.retrieved.similarity for c in found.candidates]
+    assert similarities == sorted(similarities, reverse=True)
+    assert guide.gamma == 0.5
+    assert Guide(FRUIT, relevance=CosineRelevance(HashingEmbedder())).gamma == 0.6
+
+
+def test_an_attempt_becomes_guidance_or_nothing_but_is_never_cut():
+    attempt = Attempt(problem=QUERY, text="9 apples", step=1)
+    found = Guide(FRUIT).intra([attempt])[0]
+    assert found.kind == "intra"
+    assert found.attempt == attempt
+    assert "9 apples" in found.text
+    assert not Guide(FRUIT, max_tokens=5).intra([attempt])[0]
+    assert Guide(FRUIT).intra([]) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"weight": "luck"}, {"experiences": 0}, {"shortlist": 0}, {"gamma": 2.0}],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, object]):
+    with pytest.raises(ConfigError):
+        Guide(FRUIT, **settings)  # type: ignore[arg-type]
