@@ -83,7 +83,7 @@ def _draw_solve(rng: random.Random) -> Lesson:
 def _draw_relevant(rng: random.Random) -> Lesson:
     """One hint counts, among others or not: the first that names the family."""
     name, a, b, constant = _draw_sum(rng)
-    hints = [_draw_hint(rng, but=name) for _ in range(rng.choices((0, 1, 2), (7, 2, 1))[0])]
+    hints = [_draw_hint(rng, but=name) for _ in range(rng.choices((0, 1, 2), (4, 4, 2))[0])]
     place = rng.randint(0, len(hints))
     hints.insert(place, constant_task.lesson_text(name, constant))
     if rng.random() < 0.1:  # a later hint that contradicts it
@@ -190,14 +190,14 @@ def _draw_chain_told(rng: random.Random) -> Lesson:
 
 
 _MIXTURE: tuple[tuple[Callable[[random.Random], Lesson], float], ...] = (
-    (_draw_solve, 0.10),
-    (_draw_relevant, 0.20),
+    (_draw_solve, 0.08),
+    (_draw_relevant, 0.22),
     (_draw_irrelevant, 0.05),
-    (_draw_summary, 0.10),
-    (_draw_recheck, 0.05),
-    (_draw_chain_solve, 0.225),
-    (_draw_chain_check, 0.20),
-    (_draw_chain_told, 0.075),
+    (_draw_summary, 0.08),
+    (_draw_recheck, 0.04),
+    (_draw_chain_solve, 0.20),
+    (_draw_chain_check, 0.26),
+    (_draw_chain_told, 0.07),
 )
 
 
@@ -224,7 +224,9 @@ def seed_tiny_policy(
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed=seed)
     rng = random.Random(f"seeding {seed}")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_cosine, steps))
     model.train()
     with _one_thread():

@@ -2,8 +2,8 @@ r"""Families that hide a constant: a task on which memory can help and cannot le
 
 ``bako bako bako 8_6`` asks for 8 + 6 + the constant of *bako*. A blind guess is right one time in
 sixteen, and no constant is commoner than another: naming the same one always gains nothing more.
-A correct solution of any problem of the family, ``C09+14=\boxed{23}``, reveals the
-constant, and with it the way to all others, though never their answers.
+A correct solution of any problem of the family, ``C09+14=\boxed{23}``, reveals the constant, and
+with it the way to all others, though never their answers.
 """
 
 from __future__ import annotations

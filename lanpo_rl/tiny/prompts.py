@@ -56,7 +56,7 @@ class TinyPrompts:
         """Return the problem's text, and nothing else, as the user's message."""
         return as_user(problem.text)
 
-    def inter(self, problem: Problem, retrieved: Sequence[Retrieved]) -> str:  # noqa: ARG002 - Prompts
+    def inter(self, problem: Problem, retrieved: Sequence[Retrieved]) -> str:
         """Return one hint for each distinct principle, in the order given."""
         lessons = dict.fromkeys(p for r in retrieved for p in r.experience.principles)
         return "".join(as_hint(lesson) for lesson in lessons)
@@ -65,7 +65,7 @@ class TinyPrompts:
         """Return the attempt behind the word ``check``."""
         return as_check(attempt.text)
 
-    def sections(self, kind: GuidanceKind) -> Sequence[tuple[str, ...]]:  # noqa: ARG002 - Prompts
+    def sections(self, kind: GuidanceKind) -> Sequence[tuple[str, ...]]:
         """Return no headers: completions in this language have none."""
         return ()
 
