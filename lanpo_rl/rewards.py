@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lanpo_memory.errors import MissingExtraError
+from lanpo_memory.parsing import boxed_answer
 from lanpo_memory.protocols import Prompts
 
 __all__ = ["RewardFunction", "SectionReward", "as_reward", "completion_text", "math_accuracy"]
@@ -46,10 +47,14 @@ def _equal(gold: str, text: str) -> bool:
     except ImportError as error:
         raise MissingExtraError("math-verify", "rl") from error
     limit = 5 if threading.current_thread() is threading.main_thread() else None
-    wrapped = gold if "\\boxed" in gold else f"\\boxed{{{gold}}}"
-    parsed_gold = parse(wrapped, parsing_timeout=limit)
-    parsed = parse(text, parsing_timeout=limit)
+    final = boxed_answer(text)  # of several boxes the last one is the answer
+    parsed = parse(text if final is None else _boxed(final), parsing_timeout=limit)
+    parsed_gold = parse(gold if "\\boxed" in gold else _boxed(gold), parsing_timeout=limit)
     return bool(verify(parsed_gold, parsed, timeout_seconds=limit))
+
+
+def _boxed(answer: str) -> str:
+    return f"\\boxed{{{answer}}}"
 
 
 def as_reward(score: Callable[[str, str], float], *, name: str = "reward") -> RewardFunction:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -390,12 +391,20 @@ class LanpoTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         if self.args.should_save and self._lanpo_memory is not None:
             folder = Path(self._get_output_dir(trial=trial))
-            self._lanpo_memory.save(folder / f"checkpoint-{self.state.global_step}" / "lanpo")
+            folder = folder / f"checkpoint-{self.state.global_step}" / "lanpo"
+            self._lanpo_memory.save(folder)
+            state = json.dumps({"scratch_level": self._lanpo_scratch_level})
+            (folder / "trainer.json").write_text(state, encoding="utf-8")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None and self._lanpo_memory is not None:
-            self._lanpo_memory.load(Path(checkpoint) / "lanpo")
+        if checkpoint is None:
+            return
+        folder = Path(checkpoint) / "lanpo"
+        state = json.loads((folder / "trainer.json").read_text(encoding="utf-8"))
+        self._lanpo_scratch_level = state["scratch_level"]
+        if self._lanpo_memory is not None:
+            self._lanpo_memory.load(folder)
 
     # ------------------------------------------------------------------ metrics
 
