@@ -1,0 +1,120 @@
+"""The private places of TRL that the trainer hooks into, pinned.
+
+A failure here means that TRL changed under us. Read `trl/trainer/grpo_trainer.py` at the method
+named, compare with the override in `lanpo_rl/trainer.py`, and widen the bound in pyproject.toml
+only when every test in tests/rl passes again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+import trl
+from trl import GRPOConfig, GRPOTrainer
+
+from lanpo_rl.config import LanpoConfig
+from lanpo_rl.trainer import LanpoTrainer
+
+SIGNATURES = {
+    "_generate_and_score_completions": ["self", "inputs"],
+    "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
+    "_tokenize_prompts": ["self", "prompts"],
+    "_generate_single_turn": [
+        "self",
+        "prompt_ids",
+        "images",
+        "multimodal_fields",
+        "num_generations",
+        "has_tool_images",
+    ],
+    "_compute_loss": ["self", "model", "inputs"],
+    "_save_checkpoint": ["self", "model", "trial"],
+    "_load_optimizer_and_scheduler": ["self", "checkpoint"],
+}
+
+
+def source(method: Callable[..., Any]) -> str:
+    return inspect.getsource(inspect.unwrap(method))
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name: str):
+    method = getattr(GRPOTrainer, name, None)
+    assert method is not None, f"TRL {version('trl')} has no GRPOTrainer.{name} any more"
+    found = list(inspect.signature(inspect.unwrap(method)).parameters)
+    assert found == SIGNATURES[name], f"GRPOTrainer.{name} takes {found} in TRL {version('trl')}"
+
+
+def test_the_tested_version_is_the_bounded_one():
+    assert re.match(r"1\.16\.", version("trl")), "widen the bound in pyproject.toml by test"
+
+
+def test_rows_reach_the_rewards_with_all_their_columns():
+    text = source(GRPOTrainer._calculate_rewards)
+    assert 'key not in ["prompt", "completion", "completion_ids"]' in text
+    assert "rewards_per_func = gather(rewards_per_func)" in text, "rewards are the world's no more"
+
+
+def test_scoring_comes_after_log_probs_and_uses_the_rows_prompts():
+    text = source(GRPOTrainer._generate_and_score_completions)
+    assert 'prompts = [x["prompt"] for x in inputs]' in text
+    assert text.index("_get_per_token_logps_and_entropies") < text.index("self._calculate_rewards")
+    assert '"num_items_in_batch": num_items_in_batch' in text
+
+
+def test_extra_keys_of_the_batch_are_shuffled_and_split_along():
+    text = source(GRPOTrainer._prepare_inputs)
+    assert text.index("shuffle_sequence_dict") < text.index("split_tensor_dict")
+
+
+def test_completion_length_is_where_it_is_set():
+    text = source(GRPOTrainer._generate_single_turn)
+    assert "generation_config=self.generation_config" in text
+    assert "self.vllm_generation.generate" in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_metrics",
+        "beta",
+        "_entropy_bonus_enabled",
+        "aux_loss_enabled",
+        "use_vllm",
+        "off_policy_mask_threshold",
+        "top_entropy_quantile",
+    ],
+)
+def test_what_the_plain_loss_switches_off_is_what_the_loss_reads(name: str):
+    assert f"self.{name}" in source(GRPOTrainer._compute_loss)
+
+
+def test_losses_that_may_leave_rows_out_are_sums_over_the_whole_batch():
+    text = source(GRPOTrainer._compute_loss)
+    found = re.search(r"elif self\.loss_type in \[([^\]]*)\]:\n\s+# `num_items_in_batch`", text)
+    assert found is not None
+    from lanpo_rl.trainer import _SUMMED_LOSSES
+
+    assert set(re.findall(r'"(\w+)"', found.group(1))) == _SUMMED_LOSSES
+
+
+def test_no_name_of_ours_hides_one_of_trls():
+    ours = {n for n in vars(LanpoTrainer) if not n.startswith("__")} - set(SIGNATURES)
+    taken = {n for n in ours if hasattr(GRPOTrainer, n)}
+    assert not taken, f"LanpoTrainer hides {taken} of TRL"
+    assert {n for n in ours if not n.startswith("_lanpo_")} == {"memory"}
+
+
+def test_no_setting_of_ours_changes_the_meaning_of_one_of_trls():
+    ours = set(LanpoConfig.__annotations__) - {"PRESETS"}
+    shared = ours & set(GRPOConfig.__dataclass_fields__)
+    assert shared == {"beta", "loss_type", "remove_unused_columns"}
+
+
+def test_the_extra_keys_do_not_collide_with_trls():
+    assert "lanpo_" not in inspect.getsource(trl.trainer.grpo_trainer)
