@@ -4,6 +4,9 @@ The aim is literacy, not accuracy (arXiv 2510.16552 §4): summarise a rollout, u
 problems, check an earlier attempt. The examples come from templates. Names meet a new constant in
 each example, so the seeded policy knows no family's constant; of the arithmetic facts it believes
 some wrongly, more of them when it solves than when it checks.
+
+One thing it learns by half: of several hints it does not reliably pick the one that names the
+problem's family, and a single hint it follows whatever it names. Relevance is the memory's task.
 """
 
 from __future__ import annotations
@@ -206,7 +209,7 @@ _MIXTURE: tuple[tuple[Callable[[random.Random], Lesson], float], ...] = (
 
 def seed_tiny_policy(
     *,
-    steps: int = 2000,
+    steps: int = 1500,
     seed: int = 0,
     batch_size: int = 64,
     learning_rate: float = 3e-3,

@@ -54,7 +54,8 @@ def save_policy(folder: Path, model: Qwen2ForCausalLM | None = None) -> Path:
     """Write a model (default: the shipped one) and its tokenizer as a Hugging Face folder.
 
     Code that wants a path can then use it. Still pass the tokenizer itself along, as
-    `processing_class`, for `AutoTokenizer` may read the folder differently.
+    `processing_class`: `AutoTokenizer` puts the rules of Qwen2 in place of those in the folder,
+    and the words fall apart. `PreTrainedTokenizerFast.from_pretrained(folder)` reads it right.
     """
     (load_policy() if model is None else model).save_pretrained(folder)
     load_tokenizer().save_pretrained(folder)

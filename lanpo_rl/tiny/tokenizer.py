@@ -26,7 +26,7 @@ _PIECES = r"\\boxed\{|C\d\d|[a-z]+|[+*-]\d(?!\d)|."
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Build the tokenizer. Texts of the alphabet survive encoding and decoding unchanged.
 
-    Hand it on as it is (`processing_class=` in TRL): `AutoTokenizer` may replace the pre-tokenizer
+    Hand it on as it is (`processing_class=` in TRL): `AutoTokenizer` replaces the pre-tokenizer
     when it reads a folder whose model is of type qwen2.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers

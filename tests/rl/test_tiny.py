@@ -230,6 +230,15 @@ def test_a_saved_folder_gives_the_same_policy(tmp_path, policy, tokenizer):
     assert generate_texts(loaded, tokenizer, prompts, max_new_tokens=28) == expected
 
 
+def test_a_saved_tokenizer_is_read_right_by_its_own_class(tmp_path, tokenizer):
+    from transformers import PreTrainedTokenizerFast
+
+    loaded = PreTrainedTokenizerFast.from_pretrained(save_policy(tmp_path / "tiny"))
+    for lesson in draw_lessons(20, random.Random(0)):
+        assert loaded.tokenize(lesson.prompt) == tokenizer.tokenize(lesson.prompt)
+    assert loaded.chat_template == tokenizer.chat_template
+
+
 def test_weights_of_another_alphabet_are_refused(tmp_path, tokenizer):
     from safetensors.torch import save_file
 
