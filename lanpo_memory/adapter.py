@@ -56,15 +56,9 @@ def admit_correct(per_group: int = 1) -> Admission:
     """
 
     def admit(group: Sequence[Rollout]) -> list[int]:
-        return [i for i, rollout in enumerate(group) if _is_correct(rollout)][:per_group]
+        return [i for i, rollout in enumerate(group) if rollout.succeeded][:per_group]
 
     return admit
-
-
-def _is_correct(rollout: Rollout) -> bool:
-    if rollout.correct is not None:
-        return rollout.correct
-    return rollout.reward is not None and rollout.reward > 0
 
 
 _Shown = tuple[tuple[str, ...], tuple[str, ...]]  # lesson ids, experience ids

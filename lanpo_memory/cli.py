@@ -40,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_OUTCOMES = {True: "correct", False: "wrong", None: "unjudged"}
 _CHUNK = 1_000  # rollouts a transaction: few enough for memory, many enough for speed
 
 PoolOption = Annotated[
@@ -188,7 +189,10 @@ def search(
     query: Annotated[str, typer.Argument(help="The problem you have.")],
     pool: PoolOption = "pool.db",
     namespace: NamespaceOption = "default",
-    k: Annotated[int, typer.Option("-k", min=1, help="How many experiences.")] = 3,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many experiences.")] = 4,
+    per_problem: Annotated[
+        int, typer.Option(min=1, help="How many of one problem, newest first.")
+    ] = 2,
 ) -> None:
     """Show the experiences of the most similar problems.
 
@@ -199,7 +203,7 @@ def search(
     with open_pool(pool, namespace=namespace, create=False) as opened:
         size = len(opened)
         started = time.perf_counter()
-        found = opened.retrieve([problem], k=k)[0]
+        found = opened.retrieve([problem], k=k, width=k, newest=per_problem)[0]
         milliseconds = 1000 * (time.perf_counter() - started)
     for rank, hit in enumerate(found, start=1):
         _print_experience(console, hit.experience, f"{rank}.", hit)
@@ -212,7 +216,7 @@ def _print_experience(
     console: Console, experience: Experience, head: str, hit: Retrieved | None = None
 ) -> None:
     meta = experience.metadata
-    outcome = {True: "correct", False: "wrong", None: "unjudged"}[meta.correct]
+    outcome = _OUTCOMES[meta.correct]
     similarity = f"similarity {hit.similarity:.2f}  utility {hit.utility:.2f}  " if hit else ""
     console.print(f"[bold]{head}[/bold] {similarity}{outcome}  step {meta.step}  {experience.id}")
     console.print(Text(f"   problem: {experience.problem.text}"))
@@ -236,18 +240,20 @@ def list_(
     with open_pool(pool, namespace=namespace, create=False) as opened:
         experiences = opened.store.read("experience")[-limit:][::-1]
         size = len(opened)
-    table = Table()
-    for name in ("id", "step", "outcome", "problem", "lesson"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    outcomes = {True: "correct", False: "wrong", None: "unjudged"}
+    console = _console()
+    room = max(20, (console.width - 32) // 2)
+    console.print(Text(f"{'id':<10}  {'step':>5}  {'outcome':<8}  {'problem':<{room}}  lesson"))
     for e in experiences:
         lesson = next(iter((*e.principles, *e.pitfalls, e.thoughts)), "")
-        meta = e.metadata
-        row = (e.id, str(meta.step), outcomes[meta.correct], e.problem.text[:60], lesson[:60])
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
-    console.print(table)
+        meta, cells = e.metadata, (_cut(e.problem.text, room), _cut(lesson, room))
+        head = f"{e.id[:10]}  {meta.step:>5}  {_OUTCOMES[meta.correct]:<8}"
+        console.print(Text(f"{head}  {cells[0]:<{room}}  {cells[1]}"))
     console.print(f"{len(experiences)} of {size:,} experiences")
+
+
+def _cut(text: str, room: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= room else line[: room - 1] + "…"
 
 
 @app.command()
@@ -289,10 +295,9 @@ def stats(pool: PoolOption = "pool.db", namespace: NamespaceOption = "default") 
     """
     with open_pool(pool, namespace=namespace, create=False) as opened:
         figures = {**opened.stats(), "digest": opened.digest()}
-    table = Table(show_header=False)
     for name, value in figures.items():
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else Text(_flat(value)))
-    _console().print(table)
+        shown = f"{value:,}" if isinstance(value, int) else _flat(value)
+        _console().print(Text(f"{name:<12} {shown}"))
 
 
 def _flat(value: Any) -> str:

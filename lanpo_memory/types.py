@@ -337,6 +337,13 @@ class Rollout(_Frozen):
     group: str | None = None
     guidance: Guidance | None = None
 
+    @property
+    def succeeded(self) -> bool | None:
+        """The verdict where there is one, else whether the reward is positive, else `None`."""
+        if self.correct is not None:
+            return self.correct
+        return None if self.reward is None else self.reward > 0
+
 
 class Exposure(_Frozen):
     """How one group of rollouts did with certain lessons in the prompt, and without them.

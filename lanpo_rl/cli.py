@@ -217,9 +217,11 @@ def train(
 ) -> None:
     """Train a causal language model with GRPO and an experience memory.
 
-    --model and --data are needed; --preset is recommended, paper or grpo; --config FILE.yaml holds
-    any options; every field of LanpoConfig (and so of TRL's GRPOConfig) is an option.
-    The data has a problem and an answer in each row: a JSON Lines file or a dataset.
+    --model MODEL and --data FILE are needed. The data is a JSON Lines file or a dataset with a
+    problem and an answer in each row; name other columns with --problem_column, --answer_column.
+
+    --preset is recommended, paper or grpo. --config FILE.yaml holds any options. Every field of
+    LanpoConfig, and so of TRL's GRPOConfig, is an option: see --help-all.
 
     Example: lanpo train --model Qwen/Qwen3-0.6B --data problems.jsonl --output_dir runs/mine
     """

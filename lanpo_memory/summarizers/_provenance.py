@@ -9,7 +9,7 @@ def provenance(rollout: Rollout) -> ExperienceMetadata:
     """Return the metadata of an experience made from a rollout; the pool's clock dates it."""
     return ExperienceMetadata(
         reward=rollout.reward,
-        correct=rollout.correct,
+        correct=rollout.succeeded,
         source="rollout",
         step=rollout.step,
         policy=rollout.policy,

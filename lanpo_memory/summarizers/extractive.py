@@ -96,7 +96,7 @@ class ExtractiveSummarizer:
         if not taken:
             reason = "the completion has no sentence apart from its answer"
             return Failure(reason=reason, text=text, rollouts=(index,))
-        right = _is_right(rollout)
+        right = rollout.succeeded
         return Experience(
             problem=rollout.problem,
             thoughts="\n".join(taken) if right is None else "",
@@ -117,12 +117,6 @@ class ExtractiveSummarizer:
         if len(line) <= self.max_chars:
             return line
         return line[: self.max_chars].rpartition(" ")[0].strip() or line[: self.max_chars]
-
-
-def _is_right(rollout: Rollout) -> bool | None:
-    if rollout.correct is not None or rollout.reward is None:
-        return rollout.correct
-    return rollout.reward > 0
 
 
 def _keeps(line: str) -> bool:
