@@ -40,7 +40,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_SEE_LIST = "see `lanpo pool list`"
 _OUTCOMES = {True: "correct", False: "wrong", None: "unjudged"}
+_SQLITE = b"SQLite format 3"  # how every pool file begins
 _CHUNK = 1_000  # rollouts a transaction: few enough for memory, many enough for speed
 
 PoolOption = Annotated[
@@ -50,7 +52,25 @@ NamespaceOption = Annotated[str, typer.Option(help="Namespace within the pool.")
 
 
 def _console() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+    # What people and models wrote is printed to the letter: no markup, no emoji codes.
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def _spared(target: Path, *others: Path) -> Path:
+    """Return a path that may be written: no pool, and none of the other files in use.
+
+    Raises:
+        InvalidInputError: writing there would destroy what is in use.
+    """
+    try:
+        if target.is_file():
+            with target.open("rb") as file:
+                is_pool = file.read(len(_SQLITE)) == _SQLITE
+            if is_pool or any(target.samefile(other) for other in others):
+                raise InvalidInputError(f"{target} would be overwritten; write to another file")
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {target}: {error.strerror}") from error
+    return target
 
 
 # ---------------------------------------------------------------------- import
@@ -78,13 +98,15 @@ def import_(
     """
     console = _console()
     lines = read_rollouts(file, format)
+    if receipts:
+        _spared(receipts, file)
     started = time.perf_counter()
     with open_pool(pool, namespace=namespace) as opened:
         counts, errors, dropped, written = _import(opened, lines, console, receipts)
         seconds = time.perf_counter() - started
         size = len(opened)
     for error in errors[:20]:
-        console.print(f"[red]not imported:[/red] {Text(error).markup}")
+        console.print(Text.assemble(("not imported:", "red"), f" {error}"))
     if len(errors) > 20:
         console.print(f"... and {len(errors) - 20} more lines that could not be read")
     if dropped:
@@ -177,7 +199,7 @@ def _receipt_table(counts: Counter[tuple[str, str]]) -> Table:
     for name in ("status", "rollouts", "reason"):
         table.add_column(name, justify="right" if name == "rollouts" else "left")
     for (status, reason), n in sorted(counts.items()):
-        table.add_row(status, f"{n:,}", Text(reason))
+        table.add_row(status, f"{n:,}", reason)
     return table
 
 
@@ -218,13 +240,14 @@ def _print_experience(
     meta = experience.metadata
     outcome = _OUTCOMES[meta.correct]
     similarity = f"similarity {hit.similarity:.2f}  utility {hit.utility:.2f}  " if hit else ""
-    console.print(f"[bold]{head}[/bold] {similarity}{outcome}  step {meta.step}  {experience.id}")
-    console.print(Text(f"   problem: {experience.problem.text}"))
+    facts = f" {similarity}{outcome}  step {meta.step}  {experience.id}"
+    console.print(Text.assemble((head, "bold"), facts))
+    console.print(f"   problem: {experience.problem.text}")
     if experience.thoughts:
-        console.print(Text(f"   thoughts: {experience.thoughts}"))
+        console.print(f"   thoughts: {experience.thoughts}")
     for name, items in (("principle", experience.principles), ("pitfall", experience.pitfalls)):
         for item in items:
-            console.print(Text(f"   {name}: {item}"))
+            console.print(f"   {name}: {item}")
 
 
 @app.command("list")
@@ -242,12 +265,12 @@ def list_(
         size = len(opened)
     console = _console()
     room = max(20, (console.width - 32) // 2)
-    console.print(Text(f"{'id':<10}  {'step':>5}  {'outcome':<8}  {'problem':<{room}}  lesson"))
+    console.print(f"{'id':<10}  {'step':>5}  {'outcome':<8}  {'problem':<{room}}  lesson")
     for e in experiences:
         lesson = next(iter((*e.principles, *e.pitfalls, e.thoughts)), "")
         meta, cells = e.metadata, (_cut(e.problem.text, room), _cut(lesson, room))
         head = f"{e.id[:10]}  {meta.step:>5}  {_OUTCOMES[meta.correct]:<8}"
-        console.print(Text(f"{head}  {cells[0]:<{room}}  {cells[1]}"))
+        console.print(f"{head}  {cells[0]:<{room}}  {cells[1]}")
     console.print(f"{len(experiences)} of {size:,} experiences")
 
 
@@ -277,14 +300,19 @@ def _as_json(experience: Experience) -> dict[str, Any]:
 
 
 def _find(pool: ExperiencePool, start: str) -> Experience:
+    if not start.strip():
+        raise InvalidInputError(f"the id is empty; {_SEE_LIST}")
     exact = pool.get([start])[0]
     if exact is not None:
         return exact
     found = [e for e in pool.store.read("experience") if e.id.startswith(start)]
     if len(found) == 1:
         return found[0]
-    trouble = "no experience has" if not found else f"{len(found)} experiences have"
-    raise InvalidInputError(f"{trouble} an id that starts with {start!r}; see `lanpo pool list`")
+    if not found:
+        raise InvalidInputError(f"no experience has an id that starts with {start!r}; {_SEE_LIST}")
+    raise InvalidInputError(
+        f"{len(found)} experiences have an id that starts with {start!r}; give more of it"
+    )
 
 
 @app.command()
@@ -297,7 +325,7 @@ def stats(pool: PoolOption = "pool.db", namespace: NamespaceOption = "default") 
         figures = {**opened.stats(), "digest": opened.digest()}
     for name, value in figures.items():
         shown = f"{value:,}" if isinstance(value, int) else _flat(value)
-        _console().print(Text(f"{name:<12} {shown}"))
+        _console().print(f"{name:<12} {shown}")
 
 
 def _flat(value: Any) -> str:
@@ -322,7 +350,7 @@ def export(
     Example: lanpo pool export pool.jsonl --pool pool.db
     """
     with open_pool(pool, namespace=namespace, create=False) as opened:
-        opened.snapshot(file)
+        opened.snapshot(_spared(file))
         console = _console()
         console.print(f"wrote {len(opened):,} experiences to {file}, digest {opened.digest()}")
 
@@ -338,7 +366,7 @@ def rm(
     Example: lanpo pool rm 2e9576e03876dfd95ad5 --pool pool.db
     """
     with open_pool(pool, namespace=namespace, create=False) as opened:
-        found = [_find(opened, each) for each in ids]
-        opened.delete([e.id for e in found])
+        found = {_find(opened, each).id for each in ids}
+        opened.delete(sorted(found))
         console = _console()
         console.print(f"deleted {len(found):,}; the pool holds {len(opened):,} experiences")

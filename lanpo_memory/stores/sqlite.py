@@ -6,8 +6,6 @@ import contextlib
 import json
 import sqlite3
 import threading
-import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,13 @@ from lanpo_memory.errors import (
     PoolVersionError,
     PoolWriteError,
 )
+from lanpo_memory.stores.sqlite_schema import (
+    APPLICATION_ID,
+    HEADER,
+    MIGRATIONS,
+    switch_to_wal,
+)
+from lanpo_memory.stores.sqlite_write import OF_PROBLEM, PLAIN, Write
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -33,46 +38,10 @@ from lanpo_memory.types import (
     Problem,
     Promise,
     Receipt,
-    normalise,
 )
 
 __all__ = ["SQLiteStore"]
 
-_APPLICATION_ID = 0x4C414E50  # "LANP": tells a pool from any other SQLite file
-_HEADER = b"SQLite format 3\0"
-
-# Numbered: a file's `user_version` says how many of these it has seen. Never edit, only append.
-_MIGRATIONS = (
-    """
-    CREATE TABLE namespace (ns INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-    CREATE TABLE problem (
-        rid INTEGER PRIMARY KEY AUTOINCREMENT, ns INTEGER NOT NULL, pid TEXT NOT NULL,
-        text TEXT NOT NULL, family TEXT, metadata TEXT NOT NULL, UNIQUE (ns, pid));
-    CREATE TABLE experience (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, ns INTEGER NOT NULL, id TEXT NOT NULL,
-        rid INTEGER NOT NULL, step INTEGER NOT NULL, payload TEXT NOT NULL, UNIQUE (ns, id));
-    CREATE INDEX experience_of ON experience (rid, seq);
-    CREATE TABLE attempt (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, ns INTEGER NOT NULL, id TEXT NOT NULL,
-        rid INTEGER NOT NULL, payload TEXT NOT NULL, UNIQUE (ns, id));
-    CREATE INDEX attempt_of ON attempt (rid, seq);
-    CREATE TABLE exposure (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, ns INTEGER NOT NULL, id TEXT NOT NULL,
-        pid TEXT NOT NULL, payload TEXT NOT NULL, UNIQUE (ns, id));
-    CREATE INDEX exposure_of ON exposure (ns, pid, seq);
-    CREATE TABLE failure (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, ns INTEGER NOT NULL, id TEXT NOT NULL,
-        pid TEXT NOT NULL, payload TEXT NOT NULL, UNIQUE (ns, id));
-    CREATE INDEX failure_of ON failure (ns, pid, seq);
-    CREATE TABLE change (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, ns INTEGER NOT NULL, op TEXT NOT NULL,
-        kind TEXT NOT NULL, id TEXT NOT NULL, pid TEXT NOT NULL);
-    CREATE INDEX change_of ON change (ns, seq);
-    CREATE TABLE cache (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    """,
-)
-
-_OF_PROBLEM = ("experience", "attempt")  # kinds that refer to a row of `problem`
 _PLAIN: dict[str, type[Exposure] | type[FailedAnswer]] = {
     "exposure": Exposure,
     "failure": FailedAnswer,
@@ -135,10 +104,10 @@ class SQLiteStore:
             return
         try:
             with self.path.open("rb") as file:
-                head = file.read(len(_HEADER))
+                head = file.read(len(HEADER))
         except OSError as error:
             raise PoolWriteError(f"{self.path} cannot be read: {error.strerror}") from error
-        if head and head != _HEADER:
+        if head and head != HEADER:
             raise PoolFormatError(
                 f"{self.path} is not a pool (it is no SQLite file). Give another path; to load "
                 "rollouts from a file use `lanpo pool import`."
@@ -148,23 +117,23 @@ class SQLiteStore:
         db = self._db()
         version = db.execute("PRAGMA user_version").fetchone()[0]
         tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if tables and db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        if tables and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise PoolFormatError(f"{self.path} is an SQLite file, but not a pool")
-        if version > len(_MIGRATIONS):
+        if version > len(MIGRATIONS):
             raise PoolVersionError(
-                f"{self.path} has schema version {version}, this code knows {len(_MIGRATIONS)}. "
+                f"{self.path} has schema version {version}, this code knows {len(MIGRATIONS)}. "
                 "Update with: pip install -U lanpo"
             )
-        if version == len(_MIGRATIONS):
+        if version == len(MIGRATIONS):
             return
-        _switch_to_wal(db, self._timeout_s)
+        switch_to_wal(db, self._timeout_s)
         with self._transaction() as db:
             seen = db.execute("PRAGMA user_version").fetchone()[0]  # another process may be first
-            for number, script in enumerate(_MIGRATIONS[seen:], start=seen + 1):
+            for number, script in enumerate(MIGRATIONS[seen:], start=seen + 1):
                 for statement in filter(str.strip, script.split(";")):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {number}")
-            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     def _db(self) -> sqlite3.Connection:
         """This thread's own connection."""
@@ -225,7 +194,7 @@ class SQLiteStore:
         if not len(batch) and not batch.replace:
             return []
         with self._errors(), self._transaction() as db:
-            return _Write(db, self._ns, limits).batch(batch)
+            return Write(db, self._ns, limits).batch(batch)
 
     # ------------------------------------------------------------------ reading
 
@@ -241,7 +210,7 @@ class SQLiteStore:
         with self._errors():
             if kind == "problem":
                 return self._read_problems(problems if ids is None else ids)
-            if kind in _OF_PROBLEM:
+            if kind in OF_PROBLEM:
                 rows = self._rows_of_problem(kind, ids, problems, newest)
                 known: dict[int, Problem] = {}
                 return [_revive(kind, row, known) for row in rows]
@@ -318,7 +287,7 @@ class SQLiteStore:
         """See `ExperienceStore.count`."""
         if kind == "problem":
             table = "(SELECT DISTINCT rid, ns FROM experience)"
-        elif kind in (*_OF_PROBLEM, *_PLAIN):
+        elif kind in (*OF_PROBLEM, *PLAIN):
             table = kind
         else:
             raise InvalidInputError(f"unknown kind {kind!r}")
@@ -358,203 +327,6 @@ class SQLiteStore:
             db.executemany("INSERT OR REPLACE INTO cache VALUES (?, ?)", items)
 
 
-class _Write:
-    """One batch inside one open transaction."""
-
-    def __init__(self, db: sqlite3.Connection, ns: int, limits: Limits) -> None:
-        self._db, self._ns, self._limits = db, ns, limits
-        self._log: list[tuple[int, str, str, str, str]] = []
-
-    def batch(self, batch: Batch) -> list[Receipt]:
-        if batch.replace:
-            self._clear()
-        problems: dict[str, Problem] = {}
-        for experience in batch.experiences:
-            problems.setdefault(experience.problem.id, experience.problem)
-        for attempt in batch.attempts:
-            problems.setdefault(attempt.problem.id, attempt.problem)
-        rids, texts = self._problems(problems)
-        receipts = [
-            *self._experiences(batch.experiences, rids, texts),
-            *self._attempts(batch.attempts, rids, texts),
-            *self._plain("exposure", batch.exposures),
-            *self._plain("failure", batch.failures),
-            *[self._deletion(i) for i in batch.deletions],
-        ]
-        self._db.executemany(
-            "INSERT INTO change (ns, op, kind, id, pid) VALUES (?, ?, ?, ?, ?)", self._log
-        )
-        return receipts
-
-    def _clear(self) -> None:
-        for kind in _OF_PROBLEM:
-            self._db.execute(
-                f"INSERT INTO change (ns, op, kind, id, pid) "
-                f"SELECT r.ns, 'delete', '{kind}', r.id, p.pid FROM {kind} r "
-                "JOIN problem p ON p.rid = r.rid WHERE r.ns = ? ORDER BY r.seq",
-                (self._ns,),
-            )
-        for kind in _PLAIN:
-            self._db.execute(
-                f"INSERT INTO change (ns, op, kind, id, pid) "
-                f"SELECT ns, 'delete', '{kind}', id, pid FROM {kind} WHERE ns = ? ORDER BY seq",
-                (self._ns,),
-            )
-        for table in (*_OF_PROBLEM, *_PLAIN, "problem"):
-            self._db.execute(f"DELETE FROM {table} WHERE ns = ?", (self._ns,))
-
-    def _problems(self, problems: dict[str, Problem]) -> tuple[dict[str, int], dict[str, str]]:
-        """Row ids and stored texts, by problem id: the first text of an id stays."""
-        self._db.executemany(
-            "INSERT OR IGNORE INTO problem (ns, pid, text, family, metadata) VALUES (?,?,?,?,?)",
-            [
-                (self._ns, p.id, p.text, p.family, json.dumps(dict(p.metadata)))
-                for p in problems.values()
-            ],
-        )
-        rows = self._db.execute(
-            "SELECT pid, rid, text FROM problem WHERE ns = ? "
-            "AND pid IN (SELECT value FROM json_each(?))",
-            (self._ns, json.dumps(list(problems))),
-        ).fetchall()
-        return {pid: rid for pid, rid, _ in rows}, {pid: text for pid, _, text in rows}
-
-    def _experiences(
-        self, experiences: Sequence[Experience], rids: dict[str, int], texts: dict[str, str]
-    ) -> list[Receipt]:
-        known = self._known("experience", [e.id for e in experiences])
-        counts = self._counts_by_step(rids)
-        rows: list[tuple[int, str, int, int, str]] = []
-        receipts: list[Receipt] = []
-        touched: dict[int, str] = {}
-        for e in experiences:
-            pid, rid, step = e.problem.id, rids[e.problem.id], e.metadata.step
-            receipt = self._verdict(e, known, texts, counts[rid, step])
-            receipts.append(receipt)
-            if receipt.status != "added":
-                continue
-            known.add(e.id)
-            counts[rid, step] += 1
-            touched[rid] = pid
-            rows.append((self._ns, e.id, rid, step, e.model_dump_json(exclude={"problem"})))
-            self._log.append((self._ns, "add", "experience", e.id, pid))
-        self._db.executemany(
-            "INSERT INTO experience (ns, id, rid, step, payload) VALUES (?, ?, ?, ?, ?)", rows
-        )
-        evicted = self._evict("experience", touched, self._limits.capacity)
-        return [
-            Receipt(status="evicted", id=r.id, reason="pushed out by later ones of this batch")
-            if r.status == "added" and r.id in evicted
-            else r
-            for r in receipts
-        ]
-
-    def _verdict(
-        self, e: Experience, known: set[str], texts: dict[str, str], of_step: int
-    ) -> Receipt:
-        refusal = _refusal(e.problem, texts)
-        if refusal:
-            return Receipt(status="rejected", id=e.id, reason=refusal)
-        if e.id in known:
-            return Receipt(status="duplicate", id=e.id)
-        limit = self._limits.per_step
-        if limit is not None and of_step >= limit:
-            reason = f"the problem has {limit} new experiences of this step already"
-            return Receipt(status="rejected", id=e.id, reason=reason)
-        return Receipt(status="added", id=e.id)
-
-    def _attempts(
-        self, attempts: Sequence[Attempt], rids: dict[str, int], texts: dict[str, str]
-    ) -> list[Receipt]:
-        known = self._known("attempt", [a.id for a in attempts])
-        receipts: list[Receipt] = []
-        touched: dict[int, str] = {}
-        for a in attempts:
-            pid, refusal = a.problem.id, _refusal(a.problem, texts)
-            if refusal:
-                receipts.append(Receipt(status="rejected", id=a.id, reason=refusal))
-            elif a.id in known:
-                receipts.append(Receipt(status="duplicate", id=a.id))
-            else:
-                known.add(a.id)
-                touched[rids[pid]] = pid
-                payload = a.model_dump_json(exclude={"problem"})
-                self._db.execute(
-                    "INSERT INTO attempt (ns, id, rid, payload) VALUES (?, ?, ?, ?)",
-                    (self._ns, a.id, rids[pid], payload),
-                )
-                self._log.append((self._ns, "add", "attempt", a.id, pid))
-                receipts.append(Receipt(status="added", id=a.id))
-        self._evict("attempt", touched, self._limits.attempts)
-        return receipts
-
-    def _plain(
-        self, kind: str, records: Sequence[Exposure] | Sequence[FailedAnswer]
-    ) -> list[Receipt]:
-        receipts = []
-        for record in records:
-            row = (self._ns, record.id, record.problem_id, record.model_dump_json())
-            cursor = self._db.execute(
-                f"INSERT OR IGNORE INTO {kind} (ns, id, pid, payload) VALUES (?, ?, ?, ?)", row
-            )
-            if cursor.rowcount:
-                self._log.append((self._ns, "add", kind, record.id, record.problem_id))
-            receipts.append(
-                Receipt(status="added" if cursor.rowcount else "duplicate", id=record.id)
-            )
-        return receipts
-
-    def _deletion(self, record_id: str) -> Receipt:
-        row = self._db.execute(
-            "SELECT e.seq, p.pid FROM experience e JOIN problem p ON p.rid = e.rid "
-            "WHERE e.ns = ? AND e.id = ?",
-            (self._ns, record_id),
-        ).fetchone()
-        if row is None:
-            return Receipt(status="rejected", id=record_id, reason="no experience has this id")
-        self._db.execute("DELETE FROM experience WHERE seq = ?", (row[0],))
-        self._log.append((self._ns, "delete", "experience", record_id, row[1]))
-        return Receipt(status="added", id=record_id, reason="deleted")
-
-    def _known(self, kind: str, ids: Sequence[str]) -> set[str]:
-        rows = self._db.execute(
-            f"SELECT id FROM {kind} WHERE ns = ? AND id IN (SELECT value FROM json_each(?))",
-            (self._ns, json.dumps(list(ids))),
-        )
-        return {row[0] for row in rows}
-
-    def _counts_by_step(self, rids: dict[str, int]) -> defaultdict[tuple[int, int], int]:
-        counts: defaultdict[tuple[int, int], int] = defaultdict(int)
-        if self._limits.per_step is not None:
-            rows = self._db.execute(
-                "SELECT rid, step, count(*) FROM experience "
-                "WHERE rid IN (SELECT value FROM json_each(?)) GROUP BY rid, step",
-                (json.dumps(list(rids.values())),),
-            )
-            counts.update({(rid, step): n for rid, step, n in rows})
-        return counts
-
-    def _evict(self, kind: str, touched: dict[int, str], limit: int | None) -> set[str]:
-        """First in, first out, per problem."""
-        if limit is None or not touched:
-            return set()
-        rows = self._db.execute(
-            f"SELECT seq, id, rid FROM (SELECT seq, id, rid, row_number() OVER "
-            f"(PARTITION BY rid ORDER BY seq DESC) AS age FROM {kind} "
-            f"WHERE rid IN (SELECT value FROM json_each(?))) WHERE age > ? ORDER BY seq",
-            (json.dumps(list(touched)), limit),
-        ).fetchall()
-        self._db.executemany(f"DELETE FROM {kind} WHERE seq = ?", [(row[0],) for row in rows])
-        self._log += [(self._ns, "evict", kind, row[1], touched[row[2]]) for row in rows]
-        return {row[1] for row in rows}
-
-
-def _refusal(problem: Problem, texts: dict[str, str]) -> str | None:
-    if normalise(texts[problem.id]) == normalise(problem.text):
-        return None
-    return f"problem id {problem.id!r} is stored with another text"
-
-
 def _restrict(
     where: list[str], arguments: list[Any], column: str, values: Sequence[str] | None
 ) -> None:
@@ -573,23 +345,3 @@ def _revive(kind: str, row: tuple[Any, ...], known: dict[int, Problem]) -> Exper
         known[rid] = _problem(pid, text, family, metadata)
     record = Experience if kind == "experience" else Attempt
     return record(problem=known[rid], **json.loads(payload))
-
-
-def _switch_to_wal(db: sqlite3.Connection, timeout_s: float) -> None:
-    """Turn on write-ahead logging; several processes may try this at once on a new file."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            mode = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        except sqlite3.OperationalError as error:
-            # This pragma does not wait for the lock by itself.
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-            continue
-        if mode != "wal":
-            raise PoolWriteError(
-                f"SQLite cannot use its write-ahead log here (journal mode {mode!r}). It does not "
-                "work on network file systems: put the pool on a local disk."
-            )
-        return

@@ -1,0 +1,224 @@
+"""What one transaction does to the SQLite file: dedupe, insert, evict, log."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Sequence
+
+from lanpo_memory.types import (
+    Attempt,
+    Batch,
+    Experience,
+    Exposure,
+    FailedAnswer,
+    Limits,
+    Problem,
+    Receipt,
+    normalise,
+)
+
+__all__ = ["OF_PROBLEM", "PLAIN", "Write"]
+
+OF_PROBLEM = ("experience", "attempt")
+"""Kinds that refer to a row of `problem`."""
+PLAIN = ("exposure", "failure")
+"""Kinds that hold a problem's id only."""
+
+
+class Write:
+    """One batch inside one open transaction."""
+
+    def __init__(self, db: sqlite3.Connection, ns: int, limits: Limits) -> None:
+        self._db, self._ns, self._limits = db, ns, limits
+        self._log: list[tuple[int, str, str, str, str]] = []
+
+    def batch(self, batch: Batch) -> list[Receipt]:
+        if batch.replace:
+            self._clear()
+        problems: dict[str, Problem] = {}
+        for experience in batch.experiences:
+            problems.setdefault(experience.problem.id, experience.problem)
+        for attempt in batch.attempts:
+            problems.setdefault(attempt.problem.id, attempt.problem)
+        rids, texts = self._problems(problems)
+        receipts = [
+            *self._experiences(batch.experiences, rids, texts),
+            *self._attempts(batch.attempts, rids, texts),
+            *self._plain("exposure", batch.exposures),
+            *self._plain("failure", batch.failures),
+            *[self._deletion(i) for i in batch.deletions],
+        ]
+        self._db.executemany(
+            "INSERT INTO change (ns, op, kind, id, pid) VALUES (?, ?, ?, ?, ?)", self._log
+        )
+        return receipts
+
+    def _clear(self) -> None:
+        for kind in OF_PROBLEM:
+            self._db.execute(
+                f"INSERT INTO change (ns, op, kind, id, pid) "
+                f"SELECT r.ns, 'delete', '{kind}', r.id, p.pid FROM {kind} r "
+                "JOIN problem p ON p.rid = r.rid WHERE r.ns = ? ORDER BY r.seq",
+                (self._ns,),
+            )
+        for kind in PLAIN:
+            self._db.execute(
+                f"INSERT INTO change (ns, op, kind, id, pid) "
+                f"SELECT ns, 'delete', '{kind}', id, pid FROM {kind} WHERE ns = ? ORDER BY seq",
+                (self._ns,),
+            )
+        for table in (*OF_PROBLEM, *PLAIN, "problem"):
+            self._db.execute(f"DELETE FROM {table} WHERE ns = ?", (self._ns,))
+
+    def _problems(self, problems: dict[str, Problem]) -> tuple[dict[str, int], dict[str, str]]:
+        """Row ids and stored texts, by problem id: the first text of an id stays."""
+        self._db.executemany(
+            "INSERT OR IGNORE INTO problem (ns, pid, text, family, metadata) VALUES (?,?,?,?,?)",
+            [
+                (self._ns, p.id, p.text, p.family, json.dumps(dict(p.metadata)))
+                for p in problems.values()
+            ],
+        )
+        rows = self._db.execute(
+            "SELECT pid, rid, text FROM problem WHERE ns = ? "
+            "AND pid IN (SELECT value FROM json_each(?))",
+            (self._ns, json.dumps(list(problems))),
+        ).fetchall()
+        return {pid: rid for pid, rid, _ in rows}, {pid: text for pid, _, text in rows}
+
+    def _experiences(
+        self, experiences: Sequence[Experience], rids: dict[str, int], texts: dict[str, str]
+    ) -> list[Receipt]:
+        known = self._known("experience", [e.id for e in experiences])
+        counts = self._counts_by_step(rids)
+        rows: list[tuple[int, str, int, int, str]] = []
+        receipts: list[Receipt] = []
+        touched: dict[int, str] = {}
+        for e in experiences:
+            pid, rid, step = e.problem.id, rids[e.problem.id], e.metadata.step
+            receipt = self._verdict(e, known, texts, counts[rid, step])
+            receipts.append(receipt)
+            if receipt.status != "added":
+                continue
+            known.add(e.id)
+            counts[rid, step] += 1
+            touched[rid] = pid
+            rows.append((self._ns, e.id, rid, step, e.model_dump_json(exclude={"problem"})))
+            self._log.append((self._ns, "add", "experience", e.id, pid))
+        self._db.executemany(
+            "INSERT INTO experience (ns, id, rid, step, payload) VALUES (?, ?, ?, ?, ?)", rows
+        )
+        evicted = self._evict("experience", touched, self._limits.capacity)
+        return [
+            Receipt(status="evicted", id=r.id, reason="pushed out by later ones of this batch")
+            if r.status == "added" and r.id in evicted
+            else r
+            for r in receipts
+        ]
+
+    def _verdict(
+        self, e: Experience, known: set[str], texts: dict[str, str], of_step: int
+    ) -> Receipt:
+        refusal = _refusal(e.problem, texts)
+        if refusal:
+            return Receipt(status="rejected", id=e.id, reason=refusal)
+        if e.id in known:
+            return Receipt(status="duplicate", id=e.id)
+        limit = self._limits.per_step
+        if limit is not None and of_step >= limit:
+            reason = f"the problem has {limit} new experiences of this step already"
+            return Receipt(status="rejected", id=e.id, reason=reason)
+        return Receipt(status="added", id=e.id)
+
+    def _attempts(
+        self, attempts: Sequence[Attempt], rids: dict[str, int], texts: dict[str, str]
+    ) -> list[Receipt]:
+        known = self._known("attempt", [a.id for a in attempts])
+        receipts: list[Receipt] = []
+        touched: dict[int, str] = {}
+        for a in attempts:
+            pid, refusal = a.problem.id, _refusal(a.problem, texts)
+            if refusal:
+                receipts.append(Receipt(status="rejected", id=a.id, reason=refusal))
+            elif a.id in known:
+                receipts.append(Receipt(status="duplicate", id=a.id))
+            else:
+                known.add(a.id)
+                touched[rids[pid]] = pid
+                payload = a.model_dump_json(exclude={"problem"})
+                self._db.execute(
+                    "INSERT INTO attempt (ns, id, rid, payload) VALUES (?, ?, ?, ?)",
+                    (self._ns, a.id, rids[pid], payload),
+                )
+                self._log.append((self._ns, "add", "attempt", a.id, pid))
+                receipts.append(Receipt(status="added", id=a.id))
+        self._evict("attempt", touched, self._limits.attempts)
+        return receipts
+
+    def _plain(
+        self, kind: str, records: Sequence[Exposure] | Sequence[FailedAnswer]
+    ) -> list[Receipt]:
+        receipts = []
+        for record in records:
+            row = (self._ns, record.id, record.problem_id, record.model_dump_json())
+            cursor = self._db.execute(
+                f"INSERT OR IGNORE INTO {kind} (ns, id, pid, payload) VALUES (?, ?, ?, ?)", row
+            )
+            if cursor.rowcount:
+                self._log.append((self._ns, "add", kind, record.id, record.problem_id))
+            receipts.append(
+                Receipt(status="added" if cursor.rowcount else "duplicate", id=record.id)
+            )
+        return receipts
+
+    def _deletion(self, record_id: str) -> Receipt:
+        row = self._db.execute(
+            "SELECT e.seq, p.pid FROM experience e JOIN problem p ON p.rid = e.rid "
+            "WHERE e.ns = ? AND e.id = ?",
+            (self._ns, record_id),
+        ).fetchone()
+        if row is None:
+            return Receipt(status="rejected", id=record_id, reason="no experience has this id")
+        self._db.execute("DELETE FROM experience WHERE seq = ?", (row[0],))
+        self._log.append((self._ns, "delete", "experience", record_id, row[1]))
+        return Receipt(status="added", id=record_id, reason="deleted")
+
+    def _known(self, kind: str, ids: Sequence[str]) -> set[str]:
+        rows = self._db.execute(
+            f"SELECT id FROM {kind} WHERE ns = ? AND id IN (SELECT value FROM json_each(?))",
+            (self._ns, json.dumps(list(ids))),
+        )
+        return {row[0] for row in rows}
+
+    def _counts_by_step(self, rids: dict[str, int]) -> defaultdict[tuple[int, int], int]:
+        counts: defaultdict[tuple[int, int], int] = defaultdict(int)
+        if self._limits.per_step is not None:
+            rows = self._db.execute(
+                "SELECT rid, step, count(*) FROM experience "
+                "WHERE rid IN (SELECT value FROM json_each(?)) GROUP BY rid, step",
+                (json.dumps(list(rids.values())),),
+            )
+            counts.update({(rid, step): n for rid, step, n in rows})
+        return counts
+
+    def _evict(self, kind: str, touched: dict[int, str], limit: int | None) -> set[str]:
+        """First in, first out, per problem."""
+        if limit is None or not touched:
+            return set()
+        rows = self._db.execute(
+            f"SELECT seq, id, rid FROM (SELECT seq, id, rid, row_number() OVER "
+            f"(PARTITION BY rid ORDER BY seq DESC) AS age FROM {kind} "
+            f"WHERE rid IN (SELECT value FROM json_each(?))) WHERE age > ? ORDER BY seq",
+            (json.dumps(list(touched)), limit),
+        ).fetchall()
+        self._db.executemany(f"DELETE FROM {kind} WHERE seq = ?", [(row[0],) for row in rows])
+        self._log += [(self._ns, "evict", kind, row[1], touched[row[2]]) for row in rows]
+        return {row[1] for row in rows}
+
+
+def _refusal(problem: Problem, texts: dict[str, str]) -> str | None:
+    if normalise(texts[problem.id]) == normalise(problem.text):
+        return None
+    return f"problem id {problem.id!r} is stored with another text"
