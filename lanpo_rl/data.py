@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.protocols import Prompts
-from lanpo_memory.types import Problem
+from lanpo_memory.types import Problem, normalise
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["load_problems", "training_rows"]
 
 _SHOWN = 5  # bad rows named in one error
+_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".parquet")
 
 
 def load_problems(
@@ -31,7 +32,7 @@ def load_problems(
     """Return a training set: columns prompt, problem, problem_id, answer, and family if given.
 
     Args:
-        source: a JSON Lines file, a folder or file that `datasets` reads, or a dataset's name.
+        source: a JSON Lines file, a folder that `datasets` reads or saved, or a dataset's name.
         prompts: makes the prompt from the problem.
         problem_column: where the problem's text is.
         answer_column: where the reference answer is; only the reward function sees it.
@@ -44,7 +45,7 @@ def load_problems(
     """
     from datasets import Dataset
 
-    path = Path(source)
+    path = Path(source).expanduser()
     located = _json_lines(path) if path.is_file() else _dataset_rows(source, split)
     rows = training_rows(
         located,
@@ -72,7 +73,7 @@ def training_rows(
         InvalidInputError: naming the first bad rows and saying what each lacks.
     """
     rows: list[dict[str, Any]] = []
-    answers: dict[str, tuple[str, str]] = {}
+    firsts: dict[str, tuple[str, dict[str, Any]]] = {}
     faults: list[str] = []
     for place, row in located:
         try:
@@ -80,15 +81,19 @@ def training_rows(
         except InvalidInputError as error:
             faults.append(f"{place}: {error}")
             continue
-        first, answer = answers.setdefault(made["problem_id"], (place, made["answer"]))
-        if answer != made["answer"]:
-            faults.append(f"{place}: the same problem as {first}, with another answer")
+        first_place, first = firsts.setdefault(made["problem_id"], (place, made))
+        if normalise(first["problem"]) != normalise(made["problem"]):
+            faults.append(f"{place}: has the problem_id of {first_place}, but is another problem")
+        elif first["answer"] != made["answer"]:
+            faults.append(f"{place}: the same problem as {first_place}, with another answer")
         rows.append(made)
     if faults:
         more = f"\n  ... and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
         raise InvalidInputError(f"{len(faults)} rows cannot be used:{shown}{more}")
-    return rows
+    if any(row["family"] is not None for row in rows):
+        return rows
+    return [{name: cell for name, cell in row.items() if name != "family"} for row in rows]
 
 
 def _training_row(
@@ -97,13 +102,16 @@ def _training_row(
     if isinstance(row, InvalidInputError):
         raise row
     if not isinstance(row, Mapping):
-        raise InvalidInputError("is not a JSON object")
+        raise InvalidInputError("is not a JSON object; write one object a line")
     for column, option in ((problem_column, "problem"), (answer_column, "answer")):
         if row.get(column) is None:
             found = ", ".join(map(str, row)) or "none"
             raise InvalidInputError(
                 f"has no column {column!r} (columns: {found}); name it with --{option}_column"
             )
+        if not isinstance(row[column], str | int | float):
+            kind = type(row[column]).__name__
+            raise InvalidInputError(f"has a {kind} in column {column!r}; make it text or a number")
     identity = {} if row.get("problem_id") is None else {"id": str(row["problem_id"])}
     problem = Problem(text=str(row[problem_column]), **identity)
     answer = str(row[answer_column])
@@ -111,19 +119,27 @@ def _training_row(
         if marker not in answer:
             raise InvalidInputError(f"has no {marker!r} in column {answer_column!r}")
         answer = answer.rpartition(marker)[2]
-    made = {
+    if not answer.strip():
+        raise InvalidInputError(f"has an empty answer in column {answer_column!r}; fill it")
+    return {
         "prompt": prompts.solve(problem),
         "problem": problem.text,
         "problem_id": problem.id,
         "answer": answer.strip(),
+        "family": None if row.get("family") is None else str(row["family"]),
     }
-    return made if row.get("family") is None else {**made, "family": str(row["family"])}
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     if path.suffix not in (".jsonl", ".json", ".ndjson"):
-        raise InvalidInputError(f"{path} is not a JSON Lines file (.jsonl)")
-    with path.open("rb") as file:
+        raise InvalidInputError(
+            f"{path} is not a JSON Lines file (.jsonl); convert it, or give a folder of data files"
+        )
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror}") from error
+    with file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -135,15 +151,30 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _dataset_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetsError
 
-    looks_local = source.endswith((".jsonl", ".json")) or source.startswith((".", "/"))
+    looks_local = source.startswith((".", "/", "~")) or Path(source).suffix in _FILES
     if looks_local and not Path(source).exists():
-        raise InvalidInputError(f"there is no file or folder {source}")
+        raise InvalidInputError(f"there is no file or folder {source}; check --data")
     try:
-        dataset = load_dataset(source, split=split)
-    except (DatasetNotFoundError, FileNotFoundError, ConnectionError, ValueError) as error:
-        raise InvalidInputError(f"cannot load the dataset {source!r}: {error}") from error
+        dataset = _load(source, split)
+    except (DatasetsError, OSError, ValueError) as error:
+        fault = " ".join(str(error).split())
+        raise InvalidInputError(
+            f"cannot load {source!r} as a file, a folder or a dataset's name: {fault}"
+        ) from error
     for number, row in enumerate(dataset):
         yield f"{source}, {split} row {number}", row
+
+
+def _load(source: str, split: str) -> Dataset:
+    from datasets import DatasetDict, load_dataset, load_from_disk
+
+    if not any((Path(source) / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        return load_dataset(source, split=split)
+    saved = load_from_disk(source)  # what `save_to_disk` wrote; `load_dataset` refuses it
+    if not isinstance(saved, DatasetDict):
+        return saved
+    if split not in saved:
+        raise ValueError(f"unknown split {split!r}; there are {', '.join(saved)}")
+    return saved[split]
