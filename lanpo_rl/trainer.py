@@ -296,7 +296,8 @@ class LanpoTrainer(GRPOTrainer):
                 baseline_P=torch.full((shape[0],), self._lanpo_level(plan, outcome)),
                 scale=scale,
             )
-            self._lanpo_add_distilling(batch, plan, outcome, distill_PG.flatten()[plan.own])
+            if distill_PG.any():
+                self._lanpo_add_distilling(batch, plan, outcome, distill_PG.flatten()[plan.own])
 
     def _lanpo_level(self, plan: _Plan, outcome: _Outcome) -> float:
         """Running mean of scratch task rewards: the baseline of groups that are all guided."""
@@ -401,6 +402,8 @@ class LanpoTrainer(GRPOTrainer):
         if checkpoint is None:
             return
         folder = Path(checkpoint) / "lanpo"
+        if not (folder / "trainer.json").is_file():
+            raise ConfigError(f"{checkpoint} holds no memory: it was not saved by LanpoTrainer")
         state = json.loads((folder / "trainer.json").read_text(encoding="utf-8"))
         self._lanpo_scratch_level = state["scratch_level"]
         if self._lanpo_memory is not None:
