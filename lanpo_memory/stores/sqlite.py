@@ -240,19 +240,32 @@ class SQLiteStore:
         problems: Sequence[str] | None,
         newest: int | None,
     ) -> list[Any]:
-        where, arguments = ["r.ns = ?"], [self._ns]
+        # CROSS JOIN fixes the order: from the few problems asked for to their rows, never the
+        # other way round through every row of the pool.
+        source = f"problem p CROSS JOIN {kind} r ON r.rid = p.rid"
+        where: list[str] = ["p.ns = ?"]
+        arguments: list[Any] = [self._ns]
+        if problems is not None:
+            source = (
+                "json_each(?) j CROSS JOIN problem p ON p.pid = j.value "
+                f"CROSS JOIN {kind} r ON r.rid = p.rid"
+            )
+            arguments.insert(0, json.dumps(list(dict.fromkeys(problems))))
+        elif ids is not None:
+            source = f"{kind} r CROSS JOIN problem p ON p.rid = r.rid AND r.ns = p.ns"
+            where[0] = "r.ns = ?"
         _restrict(where, arguments, "r.id", ids)
-        _restrict(where, arguments, "p.pid", problems)
         if newest is not None:
             where.append(
-                f"r.seq IN (SELECT seq FROM {kind} n WHERE n.rid = r.rid ORDER BY seq DESC LIMIT ?)"
+                f"r.seq >= coalesce((SELECT seq FROM {kind} n WHERE n.rid = p.rid "
+                "ORDER BY seq DESC LIMIT 1 OFFSET ?), 0)"
             )
-            arguments.append(newest)
+            arguments.append(newest - 1)
         return (
             self._db()
             .execute(
-                f"SELECT p.rid, p.pid, p.text, p.family, p.metadata, r.payload FROM problem p "
-                f"JOIN {kind} r ON r.rid = p.rid WHERE {' AND '.join(where)} ORDER BY r.seq",
+                "SELECT p.rid, p.pid, p.text, p.family, p.metadata, r.payload "
+                f"FROM {source} WHERE {' AND '.join(where)} ORDER BY r.seq",
                 arguments,
             )
             .fetchall()
