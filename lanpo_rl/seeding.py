@@ -4,9 +4,6 @@ The aim is literacy, not accuracy (arXiv 2510.16552 §4): summarise a rollout, u
 problems, check an earlier attempt. The examples come from templates. Names meet a new constant in
 each example, so the seeded policy knows no family's constant; of the arithmetic facts it believes
 some wrongly, more of them when it solves than when it checks.
-
-One thing it learns by half: of several hints it does not reliably pick the one that names the
-problem's family, and a single hint it follows whatever it names. Relevance is the memory's task.
 """
 
 from __future__ import annotations
@@ -26,13 +23,14 @@ from lanpo_rl.tasks import hidden_constants as constant_task
 from lanpo_rl.tasks.base import Example, boxed_reward
 from lanpo_rl.tiny.alphabet import CONSTANTS, NAMES, OPERATORS
 from lanpo_rl.tiny.policy import generate_texts
-from lanpo_rl.tiny.prompts import as_check, as_hint, as_summary_request, as_user
+from lanpo_rl.tiny.prompts import as_check, as_hint, as_summary_request, as_told, as_user
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 __all__ = [
+    "STEPS",
     "Lesson",
     "Progress",
     "Skill",
@@ -44,6 +42,9 @@ __all__ = [
 Skill = Literal["solve", "inter", "summarise", "intra"]
 Progress = Callable[[int, float], None]
 """Called with the step (1-based) and its loss."""
+
+STEPS = 2000
+"""Steps that made the shipped weights."""
 
 MISTAKEN = 0.40
 """Share of facts that the solver believes wrongly."""
@@ -84,23 +85,18 @@ def _draw_solve(rng: random.Random) -> Lesson:
 
 
 def _draw_relevant(rng: random.Random) -> Lesson:
-    """One hint counts, among others or not: the first that names the family."""
+    """A hint that names the family; now and then another one beside it."""
     name, a, b, constant = _draw_sum(rng)
-    hints = [_draw_hint(rng, but=name) for _ in range(rng.choices((0, 1, 2), (4, 4, 2))[0])]
-    place = rng.randint(0, len(hints))
-    hints.insert(place, constant_task.lesson_text(name, constant))
-    if rng.random() < 0.1:  # a later hint that contradicts it
-        hints.insert(
-            rng.randint(place + 1, len(hints)),
-            constant_task.lesson_text(name, rng.randrange(CONSTANTS)),
-        )
+    hints = [constant_task.lesson_text(name, constant)]
+    if rng.random() < 0.1:
+        hints.insert(rng.randint(0, 1), _draw_hint(rng, but=name))
     return _hinted(hints, name, a, b, constant)
 
 
 def _draw_irrelevant(rng: random.Random) -> Lesson:
+    """A hint that names another family says nothing."""
     name, a, b, constant = _draw_sum(rng)
-    hints = [_draw_hint(rng, but=name) for _ in range(rng.choices((1, 2), (3, 1))[0])]
-    return _hinted(hints, name, a, b, constant)
+    return _hinted([_draw_hint(rng, but=name)], name, a, b, constant)
 
 
 def _draw_summary(rng: random.Random) -> Lesson:
@@ -108,16 +104,6 @@ def _draw_summary(rng: random.Random) -> Lesson:
     problem = constant_task.problem_text(name, a, b)
     asked = as_summary_request(problem, constant_task.solution_text(a, b, constant))
     return Lesson("summarise", asked, constant_task.lesson_text(name, constant))
-
-
-def _draw_recheck(rng: random.Random) -> Lesson:
-    """A guessed constant cannot be verified: keep it or guess another, and say which."""
-    name, a, b, old = _draw_sum(rng)
-    attempt = constant_task.solution_text(a, b, old)
-    new = old if rng.random() < 0.5 else rng.randrange(CONSTANTS)
-    mark = "=" if new == old else "?"
-    checked = constant_task.solution_text(a, b, new).replace("+", mark + "+", 1)
-    return Lesson("intra", as_check(attempt) + constant_task.problem_text(name, a, b), checked)
 
 
 def _draw_sum(rng: random.Random) -> tuple[str, int, int, int]:
@@ -188,19 +174,20 @@ def _draw_chain_told(rng: random.Random) -> Lesson:
     chain = chain_task.draw_chain(rng)
     answer = rng.randrange(10)
     steps = chain_task.walk(chain, partial(_solver_belief, rng))
-    prompt = as_hint(str(answer)) + chain_task.chain_text(chain)
+    prompt = as_told(str(answer)) + chain_task.chain_text(chain)
     return Lesson("inter", prompt, chain_task.steps_text(steps, answer))
 
 
+# Whether a hint names the problem's family is learned late and all at once. More noise among the
+# hints, or one word for hints and leaked answers, kept it from being learned in this many steps.
 _MIXTURE: tuple[tuple[Callable[[random.Random], Lesson], float], ...] = (
     (_draw_solve, 0.08),
-    (_draw_relevant, 0.22),
-    (_draw_irrelevant, 0.05),
-    (_draw_summary, 0.08),
-    (_draw_recheck, 0.04),
-    (_draw_chain_solve, 0.20),
-    (_draw_chain_check, 0.26),
-    (_draw_chain_told, 0.07),
+    (_draw_relevant, 0.33),
+    (_draw_irrelevant, 0.06),
+    (_draw_summary, 0.16),
+    (_draw_chain_solve, 0.14),
+    (_draw_chain_check, 0.19),
+    (_draw_chain_told, 0.04),
 )
 
 
@@ -209,10 +196,10 @@ _MIXTURE: tuple[tuple[Callable[[random.Random], Lesson], float], ...] = (
 
 def seed_tiny_policy(
     *,
-    steps: int = 1500,
+    steps: int = STEPS,
     seed: int = 0,
-    batch_size: int = 64,
-    learning_rate: float = 3e-3,
+    batch_size: int = 80,
+    learning_rate: float = 2e-3,
     progress: Progress | None = None,
 ) -> Qwen2ForCausalLM:
     """Train a tiny policy from nothing, on one CPU thread, on the completions only.
@@ -227,9 +214,7 @@ def seed_tiny_policy(
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed=seed)
     rng = random.Random(f"seeding {seed}")
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_cosine, steps))
     model.train()
     with _one_thread():
@@ -325,7 +310,7 @@ def measure_skills(
 ) -> dict[str, float]:
     """Return the share of right answers for each skill, on up to `size` held-out problems a task.
 
-    Greedy, but for ``constants/sampled`` (temperature 1). ``constants/irrelevant_form`` is the
+    Greedy, but for the ``sampled`` ones (temperature 1). ``constants/irrelevant_form`` is the
     share of well-formed, well-added solutions under a hint on another family;
     ``chains/checked`` the accuracy after checking the own greedy attempts; ``chains/told`` how
     often an answer that stands in the prompt is copied.
@@ -362,6 +347,7 @@ def _measure_constants(ask: _Ask, seed: int, size: int) -> dict[str, float]:
         "constants/zero_shot": _accuracy(ask(texts), examples),
         "constants/sampled": _accuracy(ask(texts, 1.0), examples),
         "constants/true_hint": _accuracy(ask(hinted), examples),
+        "constants/true_hint_sampled": _accuracy(ask(hinted, 1.0), examples),
         "constants/second_hint": _accuracy(ask(second), examples),
         "constants/irrelevant_form": _mean(map(_is_consistent, texts, ask(noisy))),
         "constants/summary": _mean(map(str.__eq__, ask(asked), truths)),
@@ -391,7 +377,7 @@ def _measure_chains(ask: _Ask, seed: int, size: int) -> dict[str, float]:
     texts = [example.problem.text for example in examples]
     attempts = ask(texts)
     checks = [as_check(attempt) + text for attempt, text in zip(attempts, texts, strict=True)]
-    told = [as_hint(example.answer) + example.problem.text for example in examples]
+    told = [as_told(example.answer) + example.problem.text for example in examples]
     return {
         "chains/zero_shot": _accuracy(attempts, examples),
         "chains/sampled": _accuracy(ask(texts, 1.0), examples),

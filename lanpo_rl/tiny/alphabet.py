@@ -35,7 +35,7 @@ NAMES: tuple[str, ...] = tuple(_NAMES.split())
 """Family names. No two share a first syllable, and each is one token."""
 
 CONSTANTS = 16
-"""A hidden constant is one of 0 to 15, written C00 to C15, each of them one token."""
+"""A hidden constant is one of 0 to 15, written C00 to C15."""
 
 OPERATORS: tuple[str, ...] = (
     *("+2", "+3", "+4", "+6", "+7", "+8"),
@@ -48,9 +48,8 @@ SPECIAL_TOKENS = {"pad": "<pad>", "eos": "<e>", "unk": "<unk>", "user": "<u>", "
 
 VOCABULARY: tuple[str, ...] = (
     *SPECIAL_TOKENS.values(),
-    *("hint", "sum", "check", BOX, "}", " ", "|", "+", "=", "?", ":", "_"),
+    *("hint", "sum", "check", "told", BOX, "}", " ", "|", "+", "=", "?", ":", "_", "C"),
     *"0123456789",
-    *(f"C{constant:02d}" for constant in range(CONSTANTS)),
     *OPERATORS,
     *NAMES,
 )

@@ -27,7 +27,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast, *, seed: int = 0) -> Qwen2Fo
         num_key_value_heads=4,
         max_position_embeddings=256,
         tie_word_embeddings=True,
-        initializer_range=0.05,  # a narrow network wants more than the usual 0.02
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -20,7 +20,7 @@ CHAT_TEMPLATE = (
 )
 
 # "+3" is an operator; the "+1" of "C09+14" is a plus and a digit.
-_PIECES = r"\\boxed\{|C\d\d|[a-z]+|[+*-]\d(?!\d)|."
+_PIECES = r"\\boxed\{|[a-z]+|[+*-]\d(?!\d)|."
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -38,7 +38,9 @@ def test_the_readme_begins_with_the_library_in_a_few_lines(
 ):
     monkeypatch.chdir(tmp_path)
     first = blocks(ROOT / "README.md", "python")[0]
-    statements = [line for line in first.splitlines() if re.match(r"\S", line) and line[0] not in ")#"]
+    statements = [
+        line for line in first.splitlines() if re.match(r"\S", line) and line[0] not in ")#"
+    ]
     assert len(statements) <= 8
     exec(compile(first, "README.md", "exec"), {})
     printed = capsys.readouterr().out

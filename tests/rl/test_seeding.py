@@ -4,10 +4,6 @@ import random
 from collections import Counter
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
 import torch
 
 from lanpo_rl import seeding
@@ -86,6 +82,8 @@ def check_skills(skills: dict[str, float]) -> None:
     assert skills["constants/zero_shot"] <= 0.16
     assert skills["constants/sampled"] <= 0.14
     assert skills["constants/true_hint"] >= 0.95
+    assert skills["constants/true_hint_sampled"] >= 0.85
+    assert skills["constants/second_hint"] >= 0.6
     assert skills["constants/irrelevant_form"] >= 0.95
     assert skills["constants/summary"] >= 0.95
     assert 0.05 <= skills["chains/zero_shot"] <= 0.30
@@ -103,4 +101,6 @@ def test_a_policy_rebuilt_from_nothing_scores_like_the_shipped_one():
     shipped = measure_skills(load_policy(), tokenizer)
     check_skills(rebuilt)
     for skill, score in shipped.items():
-        assert rebuilt[skill] == pytest.approx(score, abs=0.06), skill
+        # Telling hints apart is learned late: other rounding may still be on the way there.
+        alike = 0.2 if skill == "constants/second_hint" else 0.06
+        assert rebuilt[skill] == pytest.approx(score, abs=alike), skill

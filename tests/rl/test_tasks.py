@@ -114,7 +114,6 @@ def test_only_the_boxed_answer_counts_and_counts_exactly(completion, reward):
 
 
 def test_a_dataset_has_the_columns_a_trainer_needs():
-    pytest.importorskip("datasets")
     task = make_hidden_constants(0)
     dataset = task.dataset("held_out")
     assert dataset.column_names == ["prompt", "problem", "problem_id", "family", "answer"]

@@ -3,10 +3,6 @@
 import random
 
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
 import torch
 
 from lanpo_memory.errors import ConfigError
@@ -55,9 +51,9 @@ def test_texts_of_the_alphabet_survive_encoding_and_decoding(tokenizer):
             assert tokenizer.decode(ids) == text
 
 
-def test_each_name_operator_and_constant_is_one_token(tokenizer):
+def test_each_name_and_each_operator_is_one_token(tokenizer):
     assert len(tokenizer) == len(VOCABULARY) == len(set(VOCABULARY))
-    for token in (*NAMES, *OPERATORS, "C00", "C15"):
+    for token in (*NAMES, *OPERATORS):
         assert len(tokenizer(token, add_special_tokens=False).input_ids) == 1
 
 
@@ -66,7 +62,7 @@ def test_names_are_distinct_from_their_first_syllable_on():
 
 
 def test_a_sum_is_not_taken_for_an_operator(tokenizer):
-    assert tokenizer.tokenize("C09+14") == ["C09", "+", "1", "4"]
+    assert tokenizer.tokenize("C09+14") == ["C", "0", "9", "+", "1", "4"]
     assert tokenizer.tokenize("4+3*7") == ["4", "+3", "*7"]
 
 
