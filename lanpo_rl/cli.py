@@ -41,17 +41,20 @@ def main() -> None:
     try:
         app()
     except LanpoError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            "error:", str(error), markup=False, style="red"
-        )
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        console.print("error:", str(error), style="red")
         sys.exit(2)
 
 
-def _needs_rl() -> None:
-    """Fail early and helpfully where TRL is not installed; keep its loading quiet."""
+def _console() -> Console:
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def _needs_rl(*more: str) -> None:
+    """Fail early and helpfully where a package is not installed; keep TRL's loading quiet."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for package in ("torch", "transformers", "trl", "datasets"):
+    for package in ("torch", "transformers", "trl", "datasets", *more):
         try:
             __import__(package)
         except ImportError as error:
@@ -77,9 +80,9 @@ def demo(
 
     Example: lanpo demo --steps 60 --out runs/short
     """
-    console = Console(highlight=False)
+    console = _console()
     console.print("loading torch, transformers and TRL ...")
-    _needs_rl()
+    _needs_rl("matplotlib")
     _quieten()
     from lanpo_rl.study.demo import DEMO_ARMS, run_demo
 
@@ -113,7 +116,9 @@ def _print_demo(console: Console, result: Demo, seed: int) -> None:
         "right family: how often the entry shown belongs to the problem's family; retrieval sees "
         "the text alone."
     )
-    console.print(f"\nlearning curves  {result.curves}\nall numbers      {result.json}")
+    console.print(
+        f"\nlearning curves  {result.curves}\nall numbers      {result.json}", soft_wrap=True
+    )
     for name, path in result.pools.items():
         console.print(f"pool {name:<12} {path}", soft_wrap=True)
     pool = result.pools.get("recommended", next(iter(result.pools.values())))
@@ -134,15 +139,19 @@ def _example_query(result: Demo) -> str:
 
 
 def _quieten() -> None:
-    """Libraries warn about their own future; that is not the reader's business here."""
-    import warnings
-
     import datasets
     import transformers
 
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    _ignore_future()
     transformers.logging.set_verbosity_error()
     datasets.disable_progress_bars()
+
+
+def _ignore_future() -> None:
+    """Libraries warn about their own future; that is not the reader's business here."""
+    import warnings
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def _progress(console: Console) -> Progress:
@@ -178,7 +187,7 @@ def seed(
 
     Example: lanpo seed --out runs/seed
     """
-    console = Console(highlight=False)
+    console = _console()
     _needs_rl()
     _quieten()
     from rich.table import Table
@@ -225,7 +234,8 @@ def train(
 
     Example: lanpo train --model Qwen/Qwen3-0.6B --data problems.jsonl --output_dir runs/mine
     """
-    _needs_rl()
+    _needs_rl("math_verify")
+    _ignore_future()
     from lanpo_rl import training
 
     if help_all:
@@ -234,6 +244,6 @@ def train(
     if not context.args:
         raise ConfigError("lanpo train needs --model and --data; see lanpo train --help")
     trainer = training.train(context.args)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"model {trainer.args.output_dir}, pool {trainer.args.pool}")
-    console.print(f"look at it: lanpo pool stats --pool {trainer.args.pool}")
+    console = _console()
+    console.print(f"model {trainer.args.output_dir}, pool {trainer.args.pool}", soft_wrap=True)
+    console.print(f"look at it: lanpo pool stats --pool {trainer.args.pool}", soft_wrap=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml  # type: ignore[import-untyped]
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from trl import TrlParser
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
@@ -21,6 +22,8 @@ from lanpo_rl.tiny import TinyPrompts
 from lanpo_rl.trainer import LanpoTrainer
 
 __all__ = ["TrainArguments", "build_trainer", "load_model", "parse", "print_help", "train"]
+
+_SEE_HELP = "see lanpo train --help-all"
 
 
 @dataclass
@@ -43,55 +46,70 @@ class TrainArguments:
         default="english",
         metadata={"help": "Language of the roles: english, or tiny for the built-in policy."},
     )
-    resume_from_checkpoint: str | None = field(
-        default=None, metadata={"help": "A checkpoint folder to go on from."}
+
+
+class _Parser(TrlParser):
+    """A parser that says what is wrong in one line, without a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; {_SEE_HELP}")
+
+
+def _parser(preset: str, content: Mapping[str, Any]) -> tuple[_Parser, list[str]]:
+    """A parser with a preset's and a file's settings as defaults, and what is unknown of these."""
+    parser = _Parser(
+        (TrainArguments, LanpoConfig),
+        prog="lanpo train",
+        usage="lanpo train --model MODEL --data DATA [options]",
+        allow_abbrev=False,
     )
-
-
-def _parser(preset: str) -> TrlParser:
-    parser = TrlParser((TrainArguments, LanpoConfig))
-    parser.set_defaults(**preset_settings(preset), preset=preset)
-    return parser
+    parser.set_defaults(**preset_settings(preset))
+    return parser, parser.set_defaults_with_config(**{**content, "preset": preset})
 
 
 def print_help() -> None:
     """Print every option, TRL's included."""
-    _parser("recommended").print_help()
+    _parser("recommended", {})[0].print_help()
 
 
 def parse(arguments: Sequence[str]) -> tuple[TrainArguments, LanpoConfig]:
     """Read flags and, with ``--config FILE.yaml``, a file: preset < file < flags.
 
     Raises:
-        ConfigError: an unknown preset, or a file that cannot be read.
+        ConfigError: an unknown preset or option, a value that makes no sense, or a file that
+            cannot be read.
     """
-    preset = _early(arguments, "preset") or "recommended"
-    given, config = _parser(preset).parse_args_and_config(list(arguments))
+    early = _Parser(add_help=False, allow_abbrev=False)  # what the other defaults depend on
+    early.add_argument("--config")
+    early.add_argument("--preset")
+    first, rest = early.parse_known_args(list(arguments))
+    content = {} if first.config is None else _content(first.config)
+    preset = first.preset or content.get("preset") or "recommended"
+    parser, unknown = _parser(str(preset), content)
+    unknown += parser.parse_known_args(rest)[1]
+    if unknown:
+        raise ConfigError(f"unknown options: {' '.join(unknown)}; {_SEE_HELP}")
+    try:
+        given, config = parser.parse_args_into_dataclasses(rest, look_for_args_file=False)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:  # what TRL and transformers say about their settings
+        raise ConfigError(f"{_line(error)}; {_SEE_HELP}") from error
     return given, config
 
 
-def _early(arguments: Sequence[str], name: str) -> str | None:
-    """A value that is needed before parsing, from the flags or from the file they name."""
-    flags = _flags(arguments)
-    if name in flags:
-        return flags[name]
-    if "config" not in flags:
-        return None
+def _content(path: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(Path(flags["config"]).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {flags['config']}: {error}") from error
-    return content.get(name) if isinstance(content, dict) else None
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read --config {path!r}: {_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config {path!r} must hold one `option: value` a line")
+    return content
 
 
-def _flags(arguments: Sequence[str]) -> dict[str, str]:
-    flags = {}
-    for i, argument in enumerate(arguments):
-        if argument.startswith("--"):
-            name, equals, value = argument[2:].partition("=")
-            follows = arguments[i + 1] if i + 1 < len(arguments) else ""
-            flags[name] = value if equals else follows
-    return flags
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def load_model(source: str) -> tuple[Any, Any]:
@@ -105,21 +123,25 @@ def load_model(source: str) -> tuple[Any, Any]:
     if looks_local and not (folder / "config.json").is_file():
         raise InvalidInputError(f"there is no model in {source} (no config.json)")
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
-        tokenizer = _tokenizer(source)
+        name = str(folder) if looks_local else source
+        model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
+        tokenizer = _tokenizer(name)
     except (OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot load the model {source!r}: {error}") from error
+        raise InvalidInputError(f"cannot load the model {source!r}: {_line(error)}") from error
     if tokenizer.chat_template is None:
         raise InvalidInputError(f"the tokenizer of {source!r} has no chat template; add one to it")
     return model, tokenizer
 
 
 def _tokenizer(source: str) -> Any:
-    """The tokenizer as it was saved: for some models AutoTokenizer puts its own splitter in."""
-    settings = Path(source).expanduser() / "tokenizer_config.json"
-    if settings.is_file() and '"lanpo_tiny"' in settings.read_text(encoding="utf-8"):
-        return PreTrainedTokenizerFast.from_pretrained(source)
-    return AutoTokenizer.from_pretrained(source)
+    """The tokenizer as it was saved.
+
+    One of no model's own class is all in its file, yet AutoTokenizer goes by the type of the
+    model: of a qwen2 folder it would replace the splitter.
+    """
+    kind = get_tokenizer_config(source).get("tokenizer_class")
+    whole = kind in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    return (PreTrainedTokenizerFast if whole else AutoTokenizer).from_pretrained(source)
 
 
 def build_trainer(given: TrainArguments, config: LanpoConfig) -> LanpoTrainer:
@@ -153,11 +175,14 @@ def _prompts(name: str) -> Prompts:
 def train(arguments: Sequence[str]) -> LanpoTrainer:
     """Parse, build, train, save the model; return the trainer."""
     given, config = parse(arguments)
+    checkpoint = config.resume_from_checkpoint
+    if checkpoint is not None and not Path(checkpoint).is_dir():
+        raise InvalidInputError(f"there is no checkpoint folder {checkpoint}")
     if config.pool == "memory:":
         folder = Path(config.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         config.pool = str(folder / "pool.db")  # a run from the shell leaves its pool behind
     trainer = build_trainer(given, config)
-    trainer.train(resume_from_checkpoint=given.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(config.output_dir)
     return trainer
