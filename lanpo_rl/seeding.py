@@ -23,7 +23,7 @@ from lanpo_rl.tasks import hidden_constants as constant_task
 from lanpo_rl.tasks.base import Example, boxed_reward
 from lanpo_rl.tiny.alphabet import CONSTANTS, NAMES, OPERATORS
 from lanpo_rl.tiny.policy import generate_texts
-from lanpo_rl.tiny.prompts import as_check, as_hint, as_summary_request, as_told, as_user
+from lanpo_rl.tiny.prompts import as_check, as_hint, as_summary_request, as_user
 
 if TYPE_CHECKING:
     import torch
@@ -169,25 +169,15 @@ def _draw_chain_check(rng: random.Random) -> Lesson:
     return Lesson("intra", prompt, chain_task.marked_text(steps, attempt))
 
 
-def _draw_chain_told(rng: random.Random) -> Lesson:
-    """The answer is told and copied, whatever the steps say: what a leaky control arm needs."""
-    chain = chain_task.draw_chain(rng)
-    answer = rng.randrange(10)
-    steps = chain_task.walk(chain, partial(_solver_belief, rng))
-    prompt = as_told(str(answer)) + chain_task.chain_text(chain)
-    return Lesson("inter", prompt, chain_task.steps_text(steps, answer))
-
-
 # Whether a hint names the problem's family is learned late and all at once. More noise among the
-# hints, or one word for hints and leaked answers, kept it from being learned in this many steps.
+# hints, or an answer to be copied from the prompt as a further skill, delayed it past these steps.
 _MIXTURE: tuple[tuple[Callable[[random.Random], Lesson], float], ...] = (
     (_draw_solve, 0.08),
-    (_draw_relevant, 0.33),
+    (_draw_relevant, 0.34),
     (_draw_irrelevant, 0.06),
-    (_draw_summary, 0.16),
-    (_draw_chain_solve, 0.14),
-    (_draw_chain_check, 0.19),
-    (_draw_chain_told, 0.04),
+    (_draw_summary, 0.17),
+    (_draw_chain_solve, 0.15),
+    (_draw_chain_check, 0.20),
 )
 
 
@@ -214,7 +204,9 @@ def seed_tiny_policy(
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, seed=seed)
     rng = random.Random(f"seeding {seed}")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_cosine, steps))
     model.train()
     with _one_thread():
@@ -312,8 +304,7 @@ def measure_skills(
 
     Greedy, but for the ``sampled`` ones (temperature 1). ``constants/irrelevant_form`` is the
     share of well-formed, well-added solutions under a hint on another family;
-    ``chains/checked`` the accuracy after checking the own greedy attempts; ``chains/told`` how
-    often an answer that stands in the prompt is copied.
+    ``chains/checked`` the accuracy after checking the own greedy attempts.
     """
 
     def ask(prompts: Sequence[str], temperature: float = 0.0) -> list[str]:
@@ -377,12 +368,10 @@ def _measure_chains(ask: _Ask, seed: int, size: int) -> dict[str, float]:
     texts = [example.problem.text for example in examples]
     attempts = ask(texts)
     checks = [as_check(attempt) + text for attempt, text in zip(attempts, texts, strict=True)]
-    told = [as_told(example.answer) + example.problem.text for example in examples]
     return {
         "chains/zero_shot": _accuracy(attempts, examples),
         "chains/sampled": _accuracy(ask(texts, 1.0), examples),
         "chains/checked": _accuracy(ask(checks), examples),
-        "chains/told": _accuracy(ask(told), examples),
     }
 
 

@@ -34,9 +34,9 @@ class BM25Retriever:
     [1.0]
     """
 
-    # Lexical similarity of problems that share a template lies above, of others below: measured on
-    # the built-in task, see docs. It is a default, not a law: calibrate it on your own problems.
-    default_gamma = 0.35
+    # On GSM8K (400 queries) the best of 1,000 pooled problems is this similar for 42 % of the
+    # queries, the best of 7,000 for 72 %. A default, not a law: look at your own problems.
+    default_gamma = 0.3
 
     def __init__(
         self,

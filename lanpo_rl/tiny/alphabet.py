@@ -48,7 +48,7 @@ SPECIAL_TOKENS = {"pad": "<pad>", "eos": "<e>", "unk": "<unk>", "user": "<u>", "
 
 VOCABULARY: tuple[str, ...] = (
     *SPECIAL_TOKENS.values(),
-    *("hint", "sum", "check", "told", BOX, "}", " ", "|", "+", "=", "?", ":", "_", "C"),
+    *("hint", "sum", "check", BOX, "}", " ", "|", "+", "=", "?", ":", "_", "C"),
     *"0123456789",
     *OPERATORS,
     *NAMES,

@@ -16,7 +16,7 @@ from lanpo_memory.types import (
 )
 from lanpo_rl.tiny.alphabet import NAMES, boxed_answer, strip_marks
 
-__all__ = ["TinyPrompts", "as_check", "as_hint", "as_summary_request", "as_told", "as_user"]
+__all__ = ["TinyPrompts", "as_check", "as_hint", "as_summary_request", "as_user"]
 
 _LESSON = re.compile(rf"(?:{'|'.join(NAMES)}) C\d\d")
 
@@ -34,14 +34,6 @@ def as_hint(lesson: str) -> str:
 def as_check(attempt: str) -> str:
     """Return an earlier attempt as it stands in front of its problem, old check marks removed."""
     return f"check {strip_marks(attempt)}|"
-
-
-def as_told(answer: str) -> str:
-    """Return a leaked answer as it stands in front of its problem: for control arms alone.
-
-    It has a word of its own, so that copying an answer and reading a hint stay two skills.
-    """
-    return f"told {answer}|"
 
 
 def as_summary_request(problem: str, completion: str) -> str:
