@@ -339,13 +339,15 @@ class LanpoTrainer(GRPOTrainer):
         advantages = inputs.get("lanpo_advantages")
         if advantages is None or not self.model.training:
             return loss
-        rows = advantages > 0
-        if not self.accelerator.reduce(rows.any().float(), reduction="sum"):
+        weighty = advantages > 0
+        # The same number of rows on every rank, for the forward pass and TRL's metrics in it are
+        # collective: a rank with fewer fills up with rows of advantage 0.
+        count = int(self.accelerator.gather(weighty.sum().reshape(1)).max())
+        if not count:
             return loss
         if self.loss_type not in _SUMMED_LOSSES:
-            rows = torch.ones_like(rows)
-        elif not rows.any():
-            rows[0] = True  # another rank has something: the forward pass is collective
+            count = len(weighty)
+        rows = weighty.int().argsort(descending=True, stable=True)[:count].sort().values
         bare = {
             name: inputs[f"lanpo_{name}"][rows]
             for name in (
@@ -359,7 +361,7 @@ class LanpoTrainer(GRPOTrainer):
         bare["num_items_in_batch"] = inputs["num_items_in_batch"]
         with self._lanpo_plain_loss():
             extra: Tensor = super()._compute_loss(model, bare)
-        self._lanpo_metric("distilled_rows", float((advantages > 0).sum()))
+        self._lanpo_metric("distilled_rows", float(weighty.sum()))
         return loss + extra
 
     @contextlib.contextmanager

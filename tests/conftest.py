@@ -16,32 +16,29 @@ from typing import Any
 
 import pytest
 
-_HOME = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
-
 
 class NetworkBlockedError(RuntimeError):
     """A test tried to leave this machine."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    home = tempfile.TemporaryDirectory(prefix="lanpo-tests-", ignore_cleanup_errors=True)
-    config.stash[_HOME] = home
-    folder = Path(home.name)
-    os.environ |= {
-        "HOME": str(folder),
-        "XDG_CACHE_HOME": str(folder / "cache"),
-        "XDG_CONFIG_HOME": str(folder / "config"),
-        "HF_HOME": str(folder / "huggingface"),
-        "MPLCONFIGDIR": str(folder / "matplotlib"),
-        "MPLBACKEND": "agg",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": "1",
-    }
+# At import, not in a hook: a conftest deeper down may import a library before any hook runs.
+_FOLDER = tempfile.TemporaryDirectory(prefix="lanpo-tests-", ignore_cleanup_errors=True)
+_HOME = Path(_FOLDER.name)
+os.environ |= {
+    "HOME": str(_HOME),
+    "XDG_CACHE_HOME": str(_HOME / "cache"),
+    "XDG_CONFIG_HOME": str(_HOME / "config"),
+    "HF_HOME": str(_HOME / "huggingface"),
+    "MPLCONFIGDIR": str(_HOME / "matplotlib"),
+    "MPLBACKEND": "agg",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+}
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    config.stash[_HOME].cleanup()
+def pytest_unconfigure() -> None:
+    _FOLDER.cleanup()
 
 
 def _is_local(host: object) -> bool:
