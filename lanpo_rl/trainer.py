@@ -42,8 +42,10 @@ from lanpo_memory.types import (
 from lanpo_rl.collective import from_main, gathered, spread
 from lanpo_rl.config import LanpoConfig
 from lanpo_rl.memory import build_memory
-from lanpo_rl.objectives import distill_advantages, halves_advantages, zero_variance
+from lanpo_rl.metrics import memory_metrics, reward_metrics
+from lanpo_rl.objectives import distill_advantages, halves_advantages
 from lanpo_rl.rewards import SectionReward, completion_text
+from lanpo_rl.rows import problem_of, storable
 
 __all__ = ["LanpoTrainer"]
 
@@ -149,14 +151,15 @@ class LanpoTrainer(GRPOTrainer):
         self._lanpo_weigh(batch, plan, outcome)
         generated = self.accelerator.reduce(batch["completion_mask"].sum(), reduction="sum")
         self._lanpo_metric("completion_tokens", float(generated))
-        self._lanpo_log(plan, outcome, observation)
+        for name, value in self._lanpo_measured(plan, outcome, observation).items():
+            self._lanpo_metric(name, value)
         return batch  # type: ignore[no-any-return]
 
     def _lanpo_guide(self, inputs: list[dict[str, Any]]) -> _Plan:
         """Ask the memory once per group and put its guidance into (part of) the group's prompts."""
         started = time.perf_counter()
         group, step, n = self.num_generations, int(self.state.global_step), len(inputs)
-        problems_P = gathered([_problem(row) for row in inputs])[::group]
+        problems_P = gathered([problem_of(row) for row in inputs])[::group]
         guidance_P = from_main(self.accelerator, lambda: self.memory.prepare(problems_P, step=step))
         guided_PG = torch.zeros(len(problems_P), group, dtype=torch.bool)
         for p, guidance in enumerate(guidance_P):
@@ -208,7 +211,7 @@ class LanpoTrainer(GRPOTrainer):
             rollouts.append(
                 Rollout(
                     problem=plan.problems_P[p],
-                    completion=_storable(text),
+                    completion=storable(text),
                     reward=reward if scored else None,
                     correct=reward > self.args.correct_above if scored else None,
                     step=plan.step,
@@ -413,38 +416,24 @@ class LanpoTrainer(GRPOTrainer):
 
     # ------------------------------------------------------------------ metrics
 
+    def _lanpo_measured(
+        self, plan: _Plan, outcome: _Outcome, seen: Observation
+    ) -> dict[str, float]:
+        """Logged through TRL: averaged over the logging interval, next to its own metrics."""
+        shape = plan.guided_PG.shape
+        guidance_tokens = seen.retrieval.guidance_tokens * self.args.guided_per_group
+        return {
+            **reward_metrics(
+                outcome.task_N.view(shape), outcome.total_N.view(shape), plan.guided_PG
+            ),
+            **memory_metrics(seen),
+            "guidance_tokens": float(guidance_tokens),
+            "summary_tokens": float(self._lanpo_summary_tokens),
+            **{f"{stage}_ms": 1000 * seconds for stage, seconds in plan.seconds.items()},
+        }
+
     def _lanpo_metric(self, name: str, value: float) -> None:
         self._metrics["train"][f"lanpo/{name}"].append(value)
-
-    def _lanpo_log(self, plan: _Plan, outcome: _Outcome, seen: Observation) -> None:
-        """Log through TRL: averaged over the logging interval, next to its own metrics."""
-        task_PG, guided_PG = outcome.task_N.view(plan.guided_PG.shape), plan.guided_PG
-        groups = guided_PG.any(1)
-        figures = seen.retrieval
-        self._lanpo_metric("feedback_ratio", float(groups.float().mean()))
-        self._lanpo_metric("guided_rows", float(guided_PG.float().mean()))
-        if guided_PG.any():
-            self._lanpo_metric("reward_guided", float(task_PG[guided_PG].nanmean()))
-            same = zero_variance(outcome.total_N.view(task_PG.shape), guided_PG)
-            self._lanpo_metric("zero_variance_guided", float(same[groups].float().mean()))
-        if (~guided_PG).any():
-            self._lanpo_metric("reward_scratch", float(task_PG[~guided_PG].nanmean()))
-        if figures.searched:
-            self._lanpo_metric("hit_rate", figures.hits / figures.searched)
-        if figures.similarities:
-            self._lanpo_metric("similarity", sum(figures.similarities) / len(figures.similarities))
-            self._lanpo_metric("age_steps", sum(figures.ages) / len(figures.ages))
-        self._lanpo_metric("dropped_for_budget", float(figures.dropped))
-        self._lanpo_metric(
-            "guidance_tokens", float(figures.guidance_tokens * self.args.guided_per_group)
-        )
-        self._lanpo_metric("summary_tokens", float(self._lanpo_summary_tokens))
-        for status in ("added", "duplicate", "evicted", "rejected", "failed"):
-            self._lanpo_metric(f"receipts_{status}", float(seen.counts.get(status, 0)))
-        self._lanpo_metric("pool_size", float(seen.pool_size))
-        for stage, seconds in plan.seconds.items():
-            self._lanpo_metric(f"{stage}_ms", 1000 * seconds)
-        self._lanpo_metric("persist_ms", 1000 * seen.seconds.get("persist", 0.0))
 
 
 def _has_sections(prompts: Prompts, mode: str) -> bool:
@@ -452,28 +441,7 @@ def _has_sections(prompts: Prompts, mode: str) -> bool:
     return any(prompts.sections(kind) for kind in kinds)  # type: ignore[arg-type]
 
 
-def _problem(row: dict[str, Any]) -> Problem:
-    """The row's problem; ids, text and family from their columns where they are there."""
-    prompt, text = row["prompt"], row.get("problem")
-    if not text:
-        text = prompt if isinstance(prompt, str) else _last_user_text(prompt)
-    known = {"id": row.get("problem_id"), "family": row.get("family")}
-    return Problem(text=text, **{k: str(v) for k, v in known.items() if v is not None})
-
-
-def _last_user_text(messages: Sequence[dict[str, Any]]) -> str:
-    content = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content)
-
-
 def _unscored(rewards: Tensor, bonus: list[int]) -> Tensor:
     """Rows for which every task reward is missing (the format bonus alone is no score)."""
     keep = [i for i in range(rewards.shape[1]) if i not in bonus]
     return torch.isnan(rewards[:, keep]).all(1)
-
-
-def _storable(text: str) -> str:
-    """Decoded tokens may hold NUL or broken surrogates, which no store takes."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
