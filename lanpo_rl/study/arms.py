@@ -30,10 +30,10 @@ class Arm:
 
 # Of 1e-4 constant and 2e-4 warm-up-stable-decay, chosen on another seed than the demo's.
 GRPO = Arm("grpo", "GRPO", "grpo", learning_rate=1e-4)
-PAPER = Arm("paper", "LANPO, paper preset", "paper", learning_rate=1e-4)
+PAPER = Arm("paper", "LANPO paper", "paper", learning_rate=1e-4)
 RECOMMENDED = Arm(
     "recommended",
-    "LANPO, recommended preset",
+    "LANPO recommended",
     "recommended",
     learning_rate=2e-4,
     schedule="warmup_stable_decay",

@@ -97,10 +97,10 @@ def rows_of(results: Sequence[ArmResult]) -> list[Row]:
     rows: list[Row] = []
     for result in results:
         if result.arm == MEMORY_ONLY.name:
-            rows.append(_row(result, "seeded policy, no training", memory=False, cost=False))
+            rows.append(_row(result, "seeded policy", memory=False, cost=False))
         if result.arm == GRPO.name:
             rows.append(_row(result, result.label, memory=False))
-            rows.append(_row(result, "GRPO + the same kind of pool at inference"))
+            rows.append(_row(result, "GRPO + pool at inference"))
         else:
             rows.append(_row(result, result.label))
     return rows
@@ -114,6 +114,6 @@ def _row(result: ArmResult, label: str, *, memory: bool = True, cost: bool = Tru
         "zero-shot": f"{last.zero_shot:.2f}",
         "with memory": f"{last.with_memory:.2f}" if memory else "–",
         "right family": f"{family:.2f}" if memory and family is not None else "–",
-        "generated tokens": f"{last.tokens:,}" if cost else "–",
+        "tokens": f"{last.tokens:,}" if cost else "–",
         "seconds": f"{last.seconds:.0f}" if cost else "–",
     }

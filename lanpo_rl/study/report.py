@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from lanpo_rl.study.run import ArmResult
@@ -49,9 +50,9 @@ def _processor() -> str:
 
 def table(rows: Sequence[Row], *, title: str) -> Table:
     """A table for the terminal; the columns are the keys of the first row."""
-    result = Table(title=title, title_justify="left")
+    result = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, name in enumerate(rows[0]):
-        result.add_column(name, justify="left" if i == 0 else "right", no_wrap=i > 0)
+        result.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         result.add_row(*row.values())
     return result
@@ -76,16 +77,23 @@ def draw_curves(results: Sequence[ArmResult], path: Path) -> Path:
     panels = (
         ("zero_shot", "step", "Zero-shot accuracy", "training step"),
         ("with_memory", "step", "Accuracy with memory", "training step"),
-        ("zero_shot", "tokens", "Zero-shot accuracy", "generated tokens, summaries included"),
+        (
+            "zero_shot",
+            "tokens",
+            "Zero-shot accuracy",
+            "thousand generated tokens, summaries included",
+        ),
     )
     for axis, (y, x, title, label) in zip(axes, panels, strict=True):
         for result in results:
-            points = [(getattr(p, x), getattr(p, y)) for p in result.curve]
+            scale = 1_000 if x == "tokens" else 1
+            points = [(getattr(p, x) / scale, getattr(p, y)) for p in result.curve]
             axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=result.label)
         axis.set(title=title, xlabel=label, ylim=(-0.02, 1.02))
         axis.grid(visible=True, alpha=0.3)
     axes[0].set_ylabel("share of held-out problems")
-    axes[0].legend(loc="upper left")
+    names = axes[0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower center", ncols=len(results), frameon=False)
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path

@@ -201,11 +201,14 @@ def _settings(config: LanpoConfig) -> dict[str, Any]:
     """The settings that differ from the defaults, as plain data and without local paths."""
     # A second config object would reset the distributed state that the first one set up.
     defaults = {f.name: f.default for f in fields(LanpoConfig)}
-    hidden = {"output_dir", "logging_dir", "pool", "run_name"}
+    hidden = {"output_dir", "logging_dir", "pool", "run_name", "hub_token", "accelerator_config"}
     return {
         name: value
         for name, value in config.to_dict().items()
-        if name not in hidden and name in defaults and value != defaults[name]
+        if name not in hidden
+        and name in defaults
+        and value != defaults[name]
+        and value not in (None, [])
     }
 
 
