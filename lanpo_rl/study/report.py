@@ -50,7 +50,14 @@ def _processor() -> str:
 
 def table(rows: Sequence[Row], *, title: str) -> Table:
     """A table for the terminal; the columns are the keys of the first row."""
-    result = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    result = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
     for i, name in enumerate(rows[0]):
         result.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:

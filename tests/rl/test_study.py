@@ -192,7 +192,7 @@ def result(arm: Any) -> ArmResult:
 def test_control_rows_stand_where_they_belong():
     rows = rows_of([result(arm) for arm in DEMO_ARMS])
     seeded, memory_only, grpo, grpo_with_pool, paper, recommended = rows
-    assert seeded["arm"] == "seeded policy, no training"
+    assert seeded["arm"] == "seeded policy"
     assert (seeded["with memory"], seeded["tokens"]) == ("–", "–")
     assert memory_only["arm"] == MEMORY_ONLY.label
     assert grpo["with memory"] == "–"
@@ -265,7 +265,7 @@ def test_the_demo_command_as_it_is(
 ):
     assert lanpo_demo(monkeypatch, "--steps", 4, "--out", tmp_path) == 0
     out = capsys.readouterr().out
-    check_report(out, tmp_path, ["seeded policy, no training", *(arm.label for arm in DEMO_ARMS)])
+    check_report(out, tmp_path, ["seeded policy", *(arm.label for arm in DEMO_ARMS)])
 
 
 def test_the_command_refuses_fewer_than_four_steps(
