@@ -78,7 +78,7 @@ def no_network() -> Iterator[None]:
 
     def guarded_lookup(host: object, *args: Any, **kwargs: Any) -> Any:
         _refuse(host)
-        return lookup(host, *args, **kwargs)  # type: ignore[arg-type]
+        return lookup(host, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("connect", "connect_ex", "sendto"):

@@ -100,7 +100,7 @@ def _walk(
 ) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         for name in _names(child, package):
-            yield Import(module, child.lineno, name, top, typing_only)  # type: ignore[attr-defined]
+            yield Import(module, child.lineno, name, top, typing_only)
         deferred = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             guarded = ast.Module(body=child.body, type_ignores=[])

@@ -38,7 +38,7 @@ def filled(n: int = 6) -> ExperiencePool:
 
 
 def adapter(pool: ExperiencePool, **options: object) -> PoolAdapter:
-    return PoolAdapter(pool, guide=Guide(pool, gamma=0.0), **options)  # type: ignore[arg-type]
+    return PoolAdapter(pool, guide=Guide(pool, gamma=0.0), **options)
 
 
 def group(i: int, rewards: list[float], **options: object) -> list[Rollout]:
@@ -48,7 +48,7 @@ def group(i: int, rewards: list[float], **options: object) -> list[Rollout]:
             completion=f"try {k}",
             reward=r,
             group=f"g{i}",
-            **options,  # type: ignore[arg-type]
+            **options,
         )
         for k, r in enumerate(rewards)
     ]
@@ -285,7 +285,7 @@ def test_admission_takes_the_first_correct_ones():
 )
 def test_settings_out_of_range_are_refused(options: dict[str, object]):
     with pytest.raises(ConfigError):
-        PoolAdapter(ExperiencePool(), **options)  # type: ignore[arg-type]
+        PoolAdapter(ExperiencePool(), **options)
 
 
 def test_save_and_load_go_back(tmp_path: Path):

@@ -66,13 +66,13 @@ def test_outcome():
     hits = [hit(correct=True), hit(correct=False), hit(correct=None)]
 
     def kept(outcome: str) -> list[bool]:
-        return [v is None for v in OutcomeIs(outcome).verdicts(QUERY, hits)]  # type: ignore[arg-type]
+        return [v is None for v in OutcomeIs(outcome).verdicts(QUERY, hits)]
 
     assert kept("correct") == [True, False, False]
     assert kept("wrong") == [False, True, False]
     assert kept("any") == [True, True, True]
     with pytest.raises(ConfigError, match="outcome"):
-        OutcomeIs("good")  # type: ignore[arg-type]
+        OutcomeIs("good")
 
 
 def test_excluded_problems():

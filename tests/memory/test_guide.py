@@ -153,4 +153,4 @@ def test_an_attempt_becomes_guidance_or_nothing_but_is_never_cut():
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object]):
     with pytest.raises(ConfigError):
-        Guide(FRUIT, **settings)  # type: ignore[arg-type]
+        Guide(FRUIT, **settings)

@@ -55,7 +55,7 @@ class Spy(LanpoTrainer):
 
 
 def pool_of(trainer: LanpoTrainer) -> ExperiencePool:
-    return trainer.memory.pool  # type: ignore[attr-defined,no-any-return]
+    return trainer.memory.pool
 
 
 def last_log(trainer: LanpoTrainer, name: str) -> float:
@@ -367,7 +367,7 @@ def test_the_memory_and_the_distilling_term_see_the_task_reward_without_the_bonu
     guided = [r for rs in trainer.rollouts for r in rs if r.guidance]
     assert guided
     assert {r.reward for rs in trainer.rollouts for r in rs} <= {0.0, 1.0}
-    totals = trainer._lanpo_outcome.total_N  # type: ignore[union-attr]
+    totals = trainer._lanpo_outcome.total_N
     assert any(abs(float(v) % 1 - 0.1) < 1e-6 for v in totals), "the bonus is in the total"
 
 
@@ -442,7 +442,7 @@ def test_other_configs_are_refused(tmp_path: Path):
         output_dir=str(tmp_path), use_cpu=True, bf16=False, activation_checkpointing=False
     )
     with pytest.raises(ConfigError, match="LanpoConfig"):
-        LanpoTrainer(load_policy(), as_reward(lambda t, a: 0.0), config)  # type: ignore[arg-type]
+        LanpoTrainer(load_policy(), as_reward(lambda t, a: 0.0), config)
 
 
 def test_kl_to_a_reference_needs_a_saved_model_and_then_works(

@@ -67,7 +67,7 @@ def main(folder: Path) -> None:
     weights = sum(float(p.double().sum()) for p in trainer.model.parameters())
     pool = None
     if trainer.accelerator.is_main_process:
-        pool = trainer.memory.pool.stats()  # type: ignore[attr-defined]
+        pool = trainer.memory.pool.stats()
     result = {"seen": trainer.seen, "weights": weights, "pool": pool}
     rank = trainer.accelerator.process_index
     (folder / f"rank{rank}.json").write_text(json.dumps(result), encoding="utf-8")
