@@ -117,7 +117,8 @@ class LanpoConfig(GRPOConfig):
         metadata={"help": "Token budget of the guidance; whole experiences are left out to fit."},
     )
     summarise: bool = field(
-        default=True, metadata={"help": "Let the policy summarise its rollouts into the pool."}
+        default=True,
+        metadata={"help": "Let the policy summarise rollouts into the pool (not in mode intra)."},
     )
     summaries_per_group: int = field(
         default=1, metadata={"help": "Correct rollouts summarised of each group, at most."}

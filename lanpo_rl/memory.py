@@ -23,7 +23,8 @@ def build_memory(
 ) -> PoolAdapter:
     """Return the adapter for a run: its pool, guide and summarizer.
 
-    The adapter has no model of its own: the trainer lets the policy answer.
+    The adapter has no model of its own: the trainer lets the policy answer. In mode ``intra``
+    nothing is summarised: attempts are kept as they are, and no experience would ever be read.
     """
     pool = open_pool(config.pool, namespace=config.pool_namespace) if pool is None else pool
     guide = Guide(
@@ -40,7 +41,7 @@ def build_memory(
     return PoolAdapter(
         pool,
         guide=guide,
-        summarizer=summarizer if config.summarise else None,
+        summarizer=summarizer if config.summarise and config.mode != "intra" else None,
         mode=config.mode,  # type: ignore[arg-type]
         feedback_ratio=config.feedback_ratio,
         intra_share=config.intra_share,
