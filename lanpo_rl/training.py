@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from trl import TrlParser
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
+from lanpo_memory.pool import open_pool
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import Prompts
 from lanpo_rl.config import LanpoConfig, preset_settings
@@ -22,6 +24,8 @@ from lanpo_rl.tiny import TinyPrompts
 from lanpo_rl.trainer import LanpoTrainer
 
 __all__ = ["TrainArguments", "build_trainer", "load_model", "parse", "print_help", "train"]
+
+_log = logging.getLogger(__name__)
 
 _SEE_HELP = "see lanpo train --help-all"
 
@@ -172,6 +176,17 @@ def _prompts(name: str) -> Prompts:
     return EnglishPrompts() if name == "english" else TinyPrompts()
 
 
+def _warn_of_old_experiences(config: LanpoConfig) -> None:
+    with open_pool(config.pool, namespace=config.pool_namespace) as pool:
+        if len(pool):
+            _log.warning(
+                "%s holds %s experiences already; they guide this run too. To begin with an "
+                "empty pool, name another --pool or --pool_namespace.",
+                config.pool,
+                f"{len(pool):,}",
+            )
+
+
 def train(arguments: Sequence[str]) -> LanpoTrainer:
     """Parse, build, train, save the model; return the trainer."""
     given, config = parse(arguments)
@@ -182,6 +197,8 @@ def train(arguments: Sequence[str]) -> LanpoTrainer:
         folder = Path(config.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         config.pool = str(folder / "pool.db")  # a run from the shell leaves its pool behind
+    if checkpoint is None:
+        _warn_of_old_experiences(config)
     trainer = build_trainer(given, config)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(config.output_dir)

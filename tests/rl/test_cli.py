@@ -399,3 +399,23 @@ def test_the_exit_code_reaches_the_shell(tmp_path: Path):
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("error: there is no pool at")
     assert ran.stderr.count("\n") == 1
+
+
+def test_a_pool_with_experiences_of_an_earlier_run_is_pointed_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    from lanpo_memory import Experience, Problem, open_pool
+    from lanpo_rl.config import LanpoConfig
+    from lanpo_rl.training import _warn_of_old_experiences
+
+    path = tmp_path / "pool.db"
+    config = LanpoConfig(
+        output_dir=str(tmp_path), pool=str(path), use_cpu=True, bf16=False,
+        activation_checkpointing=False,
+    )  # fmt: skip
+    _warn_of_old_experiences(config)
+    assert not caplog.records
+    with open_pool(path) as pool:
+        pool.add([Experience(problem=Problem(text="p"), thoughts="t")])
+    _warn_of_old_experiences(config)
+    assert "1 experiences already" in caplog.text
