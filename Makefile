@@ -41,7 +41,7 @@ types: $(VENV)/.stamp-dev  ## mypy --strict over both packages and tests/typing
 docs: $(VENV)/.stamp-dev  ## run every code block of the README and of docs/
 	$(OFFLINE) $(BIN)/python -m pytest tests/docs $(ARGS)
 
-bench: $(VENV)/.stamp-dev  ## speed and memory against peers
+bench: $(VENV)/.stamp-dev  ## how long a pool takes to add to, search and open
 	$(OFFLINE) $(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove the environment, caches and builds

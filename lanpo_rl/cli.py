@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -125,11 +126,16 @@ def _print_demo(console: Console, result: Demo, seed: int) -> None:
     query = _example_query(result)
     console.print(
         f"\n{result.seconds:.0f} s in all. Next:\n"
-        f"  lanpo pool stats --pool {pool}\n"
-        f'  lanpo pool search "{query}" --pool {pool}\n'
-        "  lanpo train --help",
+        f"  {_program()} pool stats --pool {pool}\n"
+        f'  {_program()} pool search "{query}" --pool {pool}\n'
+        f"  {_program()} train --help",
         soft_wrap=True,
     )
+
+
+def _program() -> str:
+    """How to call this program again: by name if it is on the path, else by where it lies."""
+    return "lanpo" if shutil.which("lanpo") else sys.argv[0]
 
 
 def _example_query(result: Demo) -> str:
@@ -230,7 +236,8 @@ def train(
     problem and an answer in each row; name other columns with --problem_column, --answer_column.
 
     --preset is recommended, paper or grpo. --config FILE.yaml holds any options. Every field of
-    LanpoConfig, and so of TRL's GRPOConfig, is an option: see --help-all.
+    LanpoConfig, and so of TRL's GRPOConfig, is an option: see --help-all. The memory's own options
+    are listed in docs/getting-started.md. Without a GPU add --use_cpu true --bf16 false.
 
     Example: lanpo train --model Qwen/Qwen3-0.6B --data problems.jsonl --output_dir runs/mine
     """
@@ -246,4 +253,4 @@ def train(
     trainer = training.train(context.args)
     console = _console()
     console.print(f"model {trainer.args.output_dir}, pool {trainer.args.pool}", soft_wrap=True)
-    console.print(f"look at it: lanpo pool stats --pool {trainer.args.pool}", soft_wrap=True)
+    console.print(f"look at it: {_program()} pool stats --pool {trainer.args.pool}", soft_wrap=True)

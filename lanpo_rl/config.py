@@ -66,7 +66,8 @@ class LanpoConfig(GRPOConfig):
     )
 
     pool: str = field(
-        default="memory:", metadata={"help": "Address of the experience pool: memory: or a path."}
+        default="memory:",
+        metadata={"help": "memory: or a path; lanpo train turns memory: into OUTPUT_DIR/pool.db."},
     )
     pool_namespace: str = field(
         default="default", metadata={"help": "Runs that share a file keep apart by namespace."}

@@ -159,6 +159,12 @@ def build_trainer(given: TrainArguments, config: LanpoConfig) -> LanpoTrainer:
         answer_marker=given.answer_marker,
         split=given.split,
     )
+    needed = config.generation_batch_size // config.num_generations
+    if len(dataset) < needed:
+        raise InvalidInputError(
+            f"{given.data} holds {len(dataset)} problems, but one batch takes {needed}; lower "
+            "--per_device_train_batch_size or raise --num_generations"
+        )
     model, tokenizer = load_model(given.model)
     return LanpoTrainer(
         model,

@@ -87,7 +87,7 @@ def draw_curves(results: Sequence[ArmResult], path: Path) -> Path:
         (
             "zero_shot",
             "tokens",
-            "Zero-shot accuracy",
+            "Zero-shot accuracy, by tokens",
             "thousand generated tokens, summaries included",
         ),
     )

@@ -30,8 +30,9 @@ __all__ = [
 LEXICAL_GAMMA = 0.4
 """Relevance threshold for lexical similarity BM25(q, d) / BM25(q, q) on these problems.
 
-Measured on random pools of 4 to 1,024 training problems: pairs of one family lie between 0.44 and
-0.83, pairs of two families at or below 0.32.
+Measured on random pools of 8 to 1,024 training problems: pairs of one family lie between 0.44 and
+0.83, pairs of two families at or below 0.30. With only 4 problems pooled, two families can reach
+0.40.
 """
 
 _DIGITS = 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,13 @@ def test_examples_run(
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(example), run_name="__main__")
     assert capsys.readouterr().out.strip()
+
+
+def test_every_setting_of_the_memory_is_in_getting_started():
+    from trl import GRPOConfig
+
+    from lanpo_rl.config import LanpoConfig
+
+    page = (ROOT / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    ours = {f.name for f in fields(LanpoConfig)} - {f.name for f in fields(GRPOConfig)}
+    assert {name for name in ours if f"| `{name}` |" not in page} == set()

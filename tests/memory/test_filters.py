@@ -37,6 +37,7 @@ def test_gamma_lies_in_0_1(gamma: float):
         ("Ann  has 3 red apples, and buys 4 more: how many apples has Ann", True),
         ("Ann has 3 red apples and buys 4 more. How many apples has Ann now?", True),
         ("Ann has 5 red apples and buys 9 more. How many apples has Ann?", False),
+        ("How many apples has Ann, who has 3 red apples and buys 4 more?", True),
         ("A train of 3 cars takes 4 hours. How long is it?", False),
         ("Bob eats 4 pears, then 3.", False),
     ],
