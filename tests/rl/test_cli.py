@@ -419,3 +419,18 @@ def test_a_pool_with_experiences_of_an_earlier_run_is_pointed_out(
         pool.add([Experience(problem=Problem(text="p"), thoughts="t")])
     _warn_of_old_experiences(config)
     assert "1 experiences already" in caplog.text
+
+
+def test_fewer_problems_than_a_batch_takes_are_refused(tmp_path: Path):
+    from lanpo_memory.errors import InvalidInputError
+    from lanpo_rl.config import LanpoConfig
+    from lanpo_rl.training import TrainArguments, build_trainer
+
+    data = tmp_path / "two.jsonl"
+    data.write_text('{"problem": "1 + 1?", "answer": "2"}\n{"problem": "1 + 2?", "answer": "3"}\n')
+    config = LanpoConfig(
+        output_dir=str(tmp_path), per_device_train_batch_size=16, num_generations=4,
+        use_cpu=True, bf16=False, activation_checkpointing=False,
+    )  # fmt: skip
+    with pytest.raises(InvalidInputError, match="2 problems, but one batch takes 4"):
+        build_trainer(TrainArguments(model="none", data=str(data)), config)
