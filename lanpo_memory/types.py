@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar
@@ -510,10 +510,3 @@ class Observation(_Frozen):
     seconds: Mapping[str, float] = Field(default_factory=dict)
     retrieval: RetrievalFigures = Field(default_factory=RetrievalFigures)
     pool_size: int = 0
-
-
-def as_messages(prompt: Prompt | Sequence[Message]) -> Messages:
-    """Return a prompt as a list of messages; a plain string becomes one user message."""
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": prompt}]
-    return list(prompt)
