@@ -13,9 +13,13 @@
         ├── PoolURLError (ValueError)         an address `open_pool` cannot read
         ├── PoolNotFoundError (FileNotFoundError)
         ├── PoolFormatError (ValueError)      a file that is not a pool
+        │   └── PoolDamagedError              a page or a record cannot be read
         ├── PoolVersionError                  a pool written by newer code
         ├── PoolBusyError (TimeoutError)      another process holds the write lock too long
         ├── PoolWriteError (OSError)          the disk refused a write; nothing was half written
+        │   ├── PoolFullError                 no space left
+        │   ├── PoolReadOnlyError             the file or its folder may not be written
+        │   └── PoolFileSystemError           a network file system, where pools get damaged
         ├── PoolClosedError                   used after `close()`
         └── EmbedderMismatchError (ValueError)  vectors of two embedders in one pool
 
@@ -34,9 +38,13 @@ __all__ = [
     "MissingExtraError",
     "PoolBusyError",
     "PoolClosedError",
+    "PoolDamagedError",
     "PoolError",
+    "PoolFileSystemError",
     "PoolFormatError",
+    "PoolFullError",
     "PoolNotFoundError",
+    "PoolReadOnlyError",
     "PoolURLError",
     "PoolVersionError",
     "PoolWriteError",
@@ -95,6 +103,10 @@ class PoolFormatError(PoolError, ValueError):
     """The file exists but is not a pool, or is damaged. It was not touched."""
 
 
+class PoolDamagedError(PoolFormatError):
+    """A page of the file or a record in it cannot be read; the message says what to do."""
+
+
 class PoolVersionError(PoolError):
     """The pool was written by a newer version of this library. It was not touched."""
 
@@ -105,6 +117,18 @@ class PoolBusyError(PoolError, TimeoutError):
 
 class PoolWriteError(PoolError, OSError):
     """The disk refused a write (full, read-only, I/O error). The transaction was rolled back."""
+
+
+class PoolFullError(PoolWriteError):
+    """There is no space left. The batch was rolled back; what was acknowledged before stays."""
+
+
+class PoolReadOnlyError(PoolWriteError):
+    """The pool's file or folder may not be written, which even reading needs (the log's index)."""
+
+
+class PoolFileSystemError(PoolWriteError):
+    """The folder lies on a network file system, where SQLite's write-ahead log does not work."""
 
 
 class PoolClosedError(PoolError):

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
-from lanpo_memory.errors import ConfigError
+from lanpo_memory.calibration import load_calibration
 from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import ExperienceFilter, Prompts, Reflector, Relevance
 from lanpo_memory.reflectors import InRolloutReflector
+from lanpo_memory.selection import (
+    OVER_BUDGET,
+    Candidate,
+    RetrievalWeight,
+    Selection,
+    approximate_tokens,
+)
 from lanpo_memory.types import Attempt, Guidance, Problem, Retrieved
 
 __all__ = ["Candidate", "Guide", "Inter", "RetrievalWeight", "approximate_tokens", "uniform"]
-
-RetrievalWeight = Literal["relevance", "utility", "product"]
-_WEIGHTS = ("relevance", "utility", "product")
 
 
 def uniform(*key: object) -> float:
@@ -30,23 +32,6 @@ def uniform(*key: object) -> float:
     """
     digest = hashlib.blake2b("|".join(map(str, key)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
-
-
-def approximate_tokens(text: str) -> int:
-    """About four characters a token, for when no tokenizer was given."""
-    return len(text) // 4 + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One experience on its way through the guide. `dropped` says where it fell out, if it did."""
-
-    retrieved: Retrieved
-    rank: int
-    weight: float = 0.0
-    dropped: str | None = None
-    used: bool = False
-    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +54,7 @@ class Inter:
     @property
     def dropped_for_budget(self) -> int:
         """How many whole experiences the token budget cost."""
-        return sum(c.dropped == _OVER_BUDGET for c in self.candidates)
-
-
-_OVER_BUDGET = "over the token budget"
+        return sum(c.dropped == OVER_BUDGET for c in self.candidates)
 
 
 class Guide:
@@ -85,8 +67,10 @@ class Guide:
         pool: where the experiences are.
         prompts: the language of the roles; English by default.
         relevance: a scorer that replaces the retriever's own similarity.
-        gamma: the least similarity, in the scorer's own unit; `None` takes the scorer's default.
+        gamma: the least similarity, in the scorer's own unit; `None` takes what was calibrated for
+            this scorer and pool, else the scorer's default.
         filters: further filters, after relevance. The problem itself is always left out.
+        drop_templates: leave out the same template with other numbers, too: for evaluation.
         weight: sort candidates by relevance, by utility, or by their product.
         experiences: how many go into one prompt at most.
         shortlist: how many of the best are drawn from.
@@ -110,6 +94,7 @@ class Guide:
         relevance: Relevance | None = None,
         gamma: float | None = None,
         filters: Sequence[ExperienceFilter] = (),
+        drop_templates: bool = False,
         weight: RetrievalWeight = "relevance",
         experiences: int = 1,
         shortlist: int = 4,
@@ -119,23 +104,27 @@ class Guide:
         width: int = 32,
         newest: int = 4,
     ) -> None:
-        if weight not in _WEIGHTS:
-            raise ConfigError(f"weight must be one of {', '.join(_WEIGHTS)}; got {weight!r}")
-        for name, value in (("experiences", experiences), ("shortlist", shortlist)):
-            if value < 1:
-                raise ConfigError(f"{name} must be at least 1, got {value}")
-        self.pool = pool
-        self.prompts: Prompts = EnglishPrompts() if prompts is None else prompts
-        self.relevance = relevance
-        default = relevance.default_gamma if relevance else pool.retriever.default_gamma
-        self.gamma = default if gamma is None else gamma
-        self.filters: tuple[ExperienceFilter, ...] = (
-            SimilarityAtLeast(self.gamma),
-            NotSameProblem(),
-            *filters,
+        self.selection = Selection(
+            weight=weight,
+            experiences=experiences,
+            shortlist=shortlist,
+            max_tokens=max_tokens,
+            count_tokens=count_tokens,
+            prompts=EnglishPrompts() if prompts is None else prompts,
         )
-        self.weight = weight
-        self.experiences, self.shortlist = experiences, shortlist
+        self.pool = pool
+        self.prompts: Prompts = self.selection.prompts
+        self.relevance = relevance
+        scorer = pool.retriever if relevance is None else relevance
+        self.fingerprint = scorer.fingerprint
+        if gamma is None:
+            known = load_calibration(pool.store, self.fingerprint)
+            gamma = scorer.default_gamma if known is None else known.gamma
+        self.gamma = gamma
+        self._near = NotSameProblem(drop_templates=drop_templates, embedder=pool.embedder)
+        self._close = SimilarityAtLeast(gamma)
+        self._further = tuple(filters)
+        self.filters: tuple[ExperienceFilter, ...] = (self._close, self._near, *filters)
         self.max_tokens, self.count_tokens = max_tokens, count_tokens
         self._reflector = reflector or InRolloutReflector(self.prompts)
         self._width, self._newest = width, newest
@@ -145,40 +134,50 @@ class Guide:
     def inter(
         self, problems: Sequence[Problem], *, seeds: Sequence[str] | None = None
     ) -> list[Inter]:
-        """Return inter-sample guidance for each problem, with the fate of every candidate.
+        """Return inter-sample guidance for each problem, with the fate of its candidates.
 
-        With one seed per problem the experiences are drawn; without, the best are taken.
+        With one seed per problem the experiences are drawn; without, the best are taken. What
+        a problem's likeness alone rules out is not read and not listed: `explain` lists all.
         """
-        found = self.pool.retrieve(
-            problems, k=self._width * self._newest, width=self._width, newest=self._newest
-        )
+        # A relevance has the last word on similarity, and is not asked about what is ruled out.
+        known = self._close if self.relevance is None else None
+        early = [f for f in (known, self._near, *self._further) if f is not None]
+        late = [] if self.relevance is None else [self._close]
+        found = self._retrieved(problems, early)
         return [
-            self._inter(problem, hits, None if seeds is None else seeds[i])
+            self._inter(problem, hits, late, None if seeds is None else seeds[i])
             for i, (problem, hits) in enumerate(zip(problems, found, strict=True))
         ]
 
-    def _inter(self, problem: Problem, hits: list[Retrieved], seed: str | None) -> Inter:
-        candidates = self._filtered(problem, self._rescored(problem, hits))
-        drawn = _draw(_shortlisted(candidates, self.shortlist), self.experiences, seed)
-        while drawn:
-            text = self.prompts.inter(problem, [c.retrieved for c in drawn])
-            tokens = self.count_tokens(text)
-            if self.max_tokens is None or tokens <= self.max_tokens:
-                break
-            last = drawn.pop()
-            candidates[last.rank] = replace(candidates[last.rank], dropped=_OVER_BUDGET)
-        if not drawn:
-            return Inter(Guidance(), tuple(candidates))
-        for c in drawn:
-            candidates[c.rank] = replace(candidates[c.rank], used=True, tokens=tokens)
-        used = [c.retrieved.experience for c in drawn]
+    def _retrieved(
+        self, problems: Sequence[Problem], filters: Sequence[ExperienceFilter]
+    ) -> list[list[Retrieved]]:
+        return self.pool.retrieve(
+            problems,
+            k=self._width * self._newest,
+            filters=filters,
+            width=self._width,
+            newest=self._newest,
+        )
+
+    def _inter(
+        self,
+        problem: Problem,
+        hits: list[Retrieved],
+        filters: Sequence[ExperienceFilter],
+        seed: str | None,
+    ) -> Inter:
+        chosen = self.selection.choose(problem, self._rescored(problem, hits), filters, seed=seed)
+        used = [c.retrieved.experience for c in chosen.candidates if c.used]
+        if not used:
+            return Inter(Guidance(), chosen.candidates)
         guidance = Guidance(
             kind="inter",
-            text=text,
+            text=chosen.text,
             experience_ids=tuple(e.id for e in used),
             lesson_ids=tuple(e.lesson_id for e in used),
         )
-        return Inter(guidance, tuple(candidates))
+        return Inter(guidance, chosen.candidates)
 
     def _rescored(self, problem: Problem, hits: list[Retrieved]) -> list[Retrieved]:
         if self.relevance is None or not hits:
@@ -190,33 +189,18 @@ class Guide:
         ]
         return sorted(scored, key=lambda hit: -hit.similarity)
 
-    def _filtered(self, problem: Problem, hits: list[Retrieved]) -> list[Candidate]:
-        """Every candidate in order of relevance, with its weight or the reason it was dropped."""
-        reasons: list[str | None] = [None] * len(hits)
-        for each in self.filters:
-            open_ = [i for i, reason in enumerate(reasons) if reason is None]
-            verdicts = each.verdicts(problem, [hits[i] for i in open_])
-            for i, verdict in zip(open_, verdicts, strict=True):
-                reasons[i] = verdict
-        lessons: set[str] = set()
-        candidates = []
-        for rank, (hit, reason) in enumerate(zip(hits, reasons, strict=True)):
-            lesson = hit.experience.lesson_id
-            if reason is None and lesson in lessons:
-                reason = "the same lesson ranks higher"
-            elif reason is None:
-                lessons.add(lesson)
-            weight = self._weight(hit) if reason is None else 0.0
-            candidates.append(Candidate(hit, rank=rank, weight=weight, dropped=reason))
-        return candidates
+    def best_similarities(self, problems: Sequence[Problem]) -> list[float]:
+        """Return the similarity of each problem's best candidate, whatever gamma is, else 0."""
+        found = self._retrieved(problems, [self._near, *self._further])
+        return [
+            max((hit.similarity for hit in self._rescored(problem, hits)), default=0.0)
+            for problem, hits in zip(problems, found, strict=True)
+        ]
 
-    def _weight(self, hit: Retrieved) -> float:
-        if self.weight == "utility":
-            return hit.utility
-        if self.weight == "product":
-            return hit.utility * hit.similarity
-        # A perfect stranger with gamma 0 is still a candidate.
-        return max(hit.similarity, 1e-9)
+    def explain(self, problem: Problem, *, seed: str | None = None) -> Inter:
+        """Return what `inter` would do for one problem, with the fate of every candidate."""
+        hits = self._retrieved([problem], [])[0]
+        return self._inter(problem, hits, self.filters, seed)
 
     # ------------------------------------------------------------------ intra-sample
 
@@ -232,30 +216,3 @@ class Guide:
             else Guidance()
             for guidance in reflections
         ]
-
-    def explain(self, problem: Problem) -> Inter:
-        """Return what `inter` would do for one problem, candidate by candidate."""
-        return self.inter([problem])[0]
-
-
-def _shortlisted(candidates: Sequence[Candidate], size: int) -> list[Candidate]:
-    """The heaviest candidates; equals keep their order of relevance."""
-    kept = [c for c in candidates if c.dropped is None]
-    return sorted(kept, key=lambda c: -c.weight)[:size]
-
-
-def _draw(shortlist: list[Candidate], n: int, seed: str | None) -> list[Candidate]:
-    """Draw n without replacement with weights 1/(i+1); without a seed, the first n."""
-    if seed is None:
-        return shortlist[:n]
-    # Weights 1/(i+1) by rank: arXiv 2510.16552 §4. A string seeds by its own hash, on any machine.
-    generator = random.Random(seed)
-    left = list(shortlist)
-    drawn: list[Candidate] = []
-    ranks = list(range(len(left)))
-    while left and len(drawn) < n:
-        weights = [1 / (rank + 1) for rank in ranks]
-        chosen = generator.choices(range(len(left)), weights)[0]
-        drawn.append(left.pop(chosen))
-        ranks.pop(chosen)
-    return drawn

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lanpo_memory.errors import InvalidInputError, PoolFormatError, PoolURLError
-from lanpo_memory.protocols import ExperienceFilter, ExperienceStore, Retriever
-from lanpo_memory.retrievers import BM25Retriever
-from lanpo_memory.snapshots import FORMAT, read_snapshot, write_lines
+from lanpo_memory.calibration import load_calibration
+from lanpo_memory.embedders import CachedEmbedder
+from lanpo_memory.errors import InvalidInputError, PoolURLError
+from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
+from lanpo_memory.protocols import (
+    Embedder,
+    ExperienceFilter,
+    ExperienceStore,
+    ProblemFilter,
+    Retriever,
+)
+from lanpo_memory.reindex import claim
+from lanpo_memory.retrievers import BM25Retriever, CosineRetriever
+from lanpo_memory.selection import Candidate, Selection
+from lanpo_memory.snapshots import digest_of, header, read_snapshot, write_snapshot
 from lanpo_memory.stores import MemoryStore, SQLiteStore
 from lanpo_memory.types import (
-    SCHEMA_VERSION,
     Attempt,
     Batch,
     Change,
@@ -42,10 +51,16 @@ class ExperiencePool:
 
     Args:
         store: where the records live.
-        retriever: search over problems; BM25 by default.
+        retriever: search over problems. By default BM25, with an embedder the best of BM25 ordered
+            by cosine. Without an embedder similarity is lexical: `retriever.fingerprint` says so.
+        embedder: texts to vectors. They are kept in the store, each text is embedded once in its
+            life, and the pool belongs to this embedder from then on.
         limits: capacity 32 and at most 8 new experiences a problem and step by default.
         clock: seconds since the epoch, for `created_at`.
         decay: how fast evidence about a lesson's utility fades, per exposure.
+
+    Raises:
+        EmbedderMismatchError: the pool belongs to another embedder.
 
     >>> pool = ExperiencePool()
     >>> lesson = Experience(problem=Problem(text="Sum 1 to 9"), principles=("Pair the ends.",))
@@ -60,19 +75,28 @@ class ExperiencePool:
         store: ExperienceStore | None = None,
         *,
         retriever: Retriever | None = None,
+        embedder: Embedder | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
         decay: float = 0.9,
     ) -> None:
         self.store: ExperienceStore = MemoryStore() if store is None else store
-        self.retriever: Retriever = BM25Retriever() if retriever is None else retriever
+        self.embedder: Embedder | None = None
+        if embedder is not None:
+            claim(self.store, embedder.fingerprint)
+            self.embedder = CachedEmbedder(embedder, self.store)
+        self.retriever: Retriever = _retriever(self.embedder) if retriever is None else retriever
         self.limits = Limits() if limits is None else limits
         self._clock = clock
         self._utility = UtilityLedger(decay=decay)
+        self._problems: dict[str, Problem] = {}
         self._lock = threading.RLock()
-        self._seen = self.store.changes(0, limit=0).head
-        self.retriever.update(self.store.read("problem"), [])
-        self._utility.book(self.store.read("exposure"))
+        with self.store.view():
+            self._seen = self.store.changes(0, limit=0).head
+            self._size = self.store.count("experience")
+            problems = self.store.read("problem")
+            self._utility.book(self.store.scan("exposure"))
+        self._index(problems, [])
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +110,8 @@ class ExperiencePool:
         self.close()
 
     def __len__(self) -> int:
-        return self.store.count("experience")
+        self.sync()
+        return self._size
 
     def close(self) -> None:
         """Release the store."""
@@ -105,37 +130,55 @@ class ExperiencePool:
     def write(self, batch: Batch) -> list[Receipt]:
         """Write experiences, attempts, exposures, failures and deletions in one transaction."""
         now = self._clock()
-        stamped = batch.model_copy(
-            update={"experiences": tuple(_stamped(e, now) for e in batch.experiences)}
-        )
-        receipts = self.store.write(stamped, limits=self.limits)
+        experiences = tuple(_stamped(e, now) for e in batch.experiences)
+        stamped = batch.model_copy(update={"experiences": experiences})
+        receipts = self.store.write(stamped, limits=self.limits, worth=self._worth())
         self.sync()
         return receipts
+
+    def _worth(self) -> Callable[[str], float] | None:
+        if self.limits.by == "fifo":
+            return None
+        self.sync()
+        return partial(self._utility.upper_bound, min_exposures=self.limits.min_exposures)
 
     def sync(self) -> int:
         """Take in what any process wrote since the last call; return the number of changes."""
         with self._lock:
             total = 0
             while True:
-                changes = self.store.changes(self._seen)
-                if not changes.items:
+                items, head = self.store.changes(self._seen)
+                if not items:
+                    self._seen = max(self._seen, head)
                     return total
-                total += len(changes.items)
-                self._follow(changes.items)
-                self._seen = changes.items[-1].seq
+                total += len(items)
+                self._follow(items)
+                self._seen = items[-1].seq
 
     def _follow(self, items: Sequence[Change]) -> None:
-        touched = list(dict.fromkeys(c.problem_id for c in items if c.kind == "experience"))
+        touched: dict[str, None] = {}
+        exposures: list[Change] = []
+        for change in items:
+            if change.kind == "experience":
+                self._size += 1 if change.op == "add" else -1
+                touched[change.problem_id] = None
+            elif change.kind == "exposure":
+                exposures.append(change)
         if touched:
-            present = self.store.read("problem", problems=touched)
-            gone = set(touched) - {p.id for p in present}
-            self.retriever.update(present, sorted(gone))
-        exposures = [c for c in items if c.kind == "exposure"]
+            present = self.store.read("problem", problems=list(touched))
+            self._index(present, sorted(touched.keys() - {p.id for p in present}))
         if any(c.op != "add" for c in exposures):
             self._utility.clear()
-            self._utility.book(self.store.read("exposure"))
+            self._utility.book(self.store.scan("exposure"))
         elif exposures:
             self._utility.book(self.store.read("exposure", ids=[c.id for c in exposures]))
+
+    def _index(self, present: Sequence[Problem], gone: Sequence[str]) -> None:
+        new = [p for p in present if p.id not in self._problems]
+        self.retriever.update(new, gone)
+        self._problems.update((p.id, p) for p in new)
+        for problem_id in gone:
+            self._problems.pop(problem_id, None)
 
     # ------------------------------------------------------------------ reading
 
@@ -152,29 +195,64 @@ class ExperiencePool:
 
         Unfiltered unless `filters` are given: the problem's own experiences come back too. Search
         looks at `width` problems and the `newest` experiences of each; equally similar ones are
-        ordered newest first.
+        ordered newest first. A filter that is a `ProblemFilter`, too, is asked before anything is
+        read; of the rest, no more is read than `k` takes.
         """
-        if k < 1:
-            raise InvalidInputError(f"k must be at least 1, got {k}")
+        _check_search(problems, k=k, width=width, newest=newest)
         self.sync()
-        hits_P = self.retriever.retrieve(problems, k=width)
-        by_problem = self._experiences_of(hits_P, newest)
-        return [
-            self._ranked(problem, hits, by_problem, filters)[:k]
-            for problem, hits in zip(problems, hits_P, strict=True)
+        early = [f for f in filters if isinstance(f, ProblemFilter)]
+        late = [f for f in filters if not isinstance(f, ProblemFilter)]
+        hits_P = [
+            self._sieved(problem, hits, early)
+            for problem, hits in zip(
+                problems, self.retriever.retrieve(problems, k=width), strict=True
+            )
         ]
+        return self._read(problems, hits_P, k, newest, late)
+
+    def _sieved(
+        self, problem: Problem, hits: Sequence[Hit], filters: Sequence[ProblemFilter]
+    ) -> list[Hit]:
+        """The hits whose problems are still there and pass the filters."""
+        kept = [hit for hit in hits if hit.problem_id in self._problems]
+        for each in filters:
+            others = [self._problems[hit.problem_id] for hit in kept]
+            verdicts = each.problem_verdicts(problem, others, [hit.similarity for hit in kept])
+            kept = [hit for hit, reason in zip(kept, verdicts, strict=True) if reason is None]
+        return kept
+
+    def _read(
+        self,
+        problems: Sequence[Problem],
+        hits_P: Sequence[Sequence[Hit]],
+        k: int,
+        newest: int,
+        filters: Sequence[ExperienceFilter],
+    ) -> list[list[Retrieved]]:
+        """Experiences of the hits, read in growing portions until each problem has its `k`."""
+        found_P: list[list[Retrieved]] = [[] for _ in problems]
+        start, size = 0, -(-k // newest)
+        while portions := {
+            i: hits[start : start + size]
+            for i, hits in enumerate(hits_P)
+            if len(found_P[i]) < k and len(hits) > start
+        }:
+            by_problem = self._experiences_of(portions.values(), newest)
+            for i, hits in portions.items():
+                found_P[i] += self._retrieved(problems[i], hits, by_problem, filters)
+            start, size = start + size, 2 * size
+        return [found[:k] for found in found_P]
 
     def _experiences_of(
-        self, hits_P: Sequence[Sequence[Hit]], newest: int
+        self, portions: Iterable[Sequence[Hit]], newest: int
     ) -> Mapping[str, list[Experience]]:
-        wanted = list(dict.fromkeys(hit.problem_id for hits in hits_P for hit in hits))
+        wanted = list(dict.fromkeys(hit.problem_id for hits in portions for hit in hits))
         by_problem: defaultdict[str, list[Experience]] = defaultdict(list)
-        if wanted:
-            for experience in self.store.read("experience", problems=wanted, newest=newest):
-                by_problem[experience.problem.id].append(experience)
+        for experience in self.store.read("experience", problems=wanted, newest=newest):
+            by_problem[experience.problem.id].append(experience)
         return by_problem
 
-    def _ranked(
+    def _retrieved(
         self,
         problem: Problem,
         hits: Sequence[Hit],
@@ -195,6 +273,42 @@ class ExperiencePool:
             verdicts = each.verdicts(problem, found)
             found = [hit for hit, reason in zip(found, verdicts, strict=True) if reason is None]
         return found
+
+    def explain(
+        self,
+        problem: Problem,
+        *,
+        selection: Selection | None = None,
+        gamma: float | None = None,
+        filters: Sequence[ExperienceFilter] = (),
+        seed: str | None = None,
+        width: int = 32,
+        newest: int = 4,
+    ) -> list[Candidate]:
+        """Return the fate of every candidate for inter-sample guidance, most similar first.
+
+        For the default settings, or those given; `Guide.explain` does it for those of a guide.
+
+        >>> pool = ExperiencePool()
+        >>> lesson = Experience(problem=Problem(text="Sum 1 to 9"), principles=("Pair the ends.",))
+        >>> receipts = pool.add([lesson])
+        >>> [c.dropped for c in pool.explain(Problem(text="sum 1 to 9."))]
+        ['the same problem, reworded']
+        """
+        gamma = self.default_gamma if gamma is None else gamma
+        same = NotSameProblem(embedder=self.embedder)
+        hits = self.retrieve([problem], k=width * newest, width=width, newest=newest)[0]
+        selection = Selection() if selection is None else selection
+        chosen = selection.choose(
+            problem, hits, (SimilarityAtLeast(gamma), same, *filters), seed=seed
+        )
+        return list(chosen.candidates)
+
+    @property
+    def default_gamma(self) -> float:
+        """The gamma calibrated for this pool's retriever, else the retriever's own default."""
+        known = load_calibration(self.store, self.retriever.fingerprint)
+        return self.retriever.default_gamma if known is None else known.gamma
 
     def get(self, ids: Sequence[str]) -> list[Experience | None]:
         """Return experiences by id, in the same order, `None` where there is none."""
@@ -220,17 +334,24 @@ class ExperiencePool:
 
     def stats(self) -> dict[str, Any]:
         """Return counts of records, and of experiences by source and outcome."""
-        experiences = self.store.read("experience")
-        outcomes = {True: "correct", False: "wrong", None: "unknown"}
+        outcomes: Counter[str] = Counter()
+        sources: Counter[str] = Counter()
+        lessons: set[str] = set()
+        steps: set[int] = set()
+        names = {True: "correct", False: "wrong", None: "unknown"}
+        with self.store.view():
+            counts = {f"{kind}s": self.store.count(kind) for kind in _COUNTED}
+            for e in self.store.scan("experience"):
+                outcomes[names[e.metadata.correct]] += 1
+                sources[e.metadata.source or "unknown"] += 1
+                lessons.add(e.lesson_id)
+                steps.add(e.metadata.step)
         return {
-            **{f"{kind}s": self.store.count(kind) for kind in ("problem", "experience")},
-            **{f"{kind}s": self.store.count(kind) for kind in ("attempt", "exposure", "failure")},
-            "lessons": len({e.lesson_id for e in experiences}),
-            "outcomes": dict(Counter(outcomes[e.metadata.correct] for e in experiences)),
-            "sources": dict(Counter(e.metadata.source or "unknown" for e in experiences)),
-            "steps": [f(e.metadata.step for e in experiences) for f in (min, max)]
-            if experiences
-            else [],
+            **counts,
+            "lessons": len(lessons),
+            "outcomes": dict(outcomes),
+            "sources": dict(sources),
+            "steps": [min(steps), max(steps)] if steps else [],
         }
 
     # ------------------------------------------------------------------ whole pools
@@ -241,56 +362,71 @@ class ExperiencePool:
         It covers experiences, attempts and exposures in their order per problem, and no wall-clock
         or sequence number, so that two runs or two backends can be compared.
         """
-        lines: defaultdict[str, list[Any]] = defaultdict(list)
-        for e in self.store.read("experience"):
-            m = e.metadata
-            lines[e.problem.id].append(["e", e.id, m.step, m.reward, m.correct, m.parents])
-        for a in self.store.read("attempt"):
-            lines[a.problem.id].append(["a", a.id, a.step])
-        for x in self.store.read("exposure"):
-            lines[x.problem_id].append(["x", x.id, x.guided, x.scratch, x.group_size])
-        return hashlib.sha256(json.dumps(sorted(lines.items())).encode()).hexdigest()
+        with self.store.view():
+            return digest_of(
+                self.store.scan("experience"),
+                self.store.scan("attempt"),
+                self.store.scan("exposure"),
+            )
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield everything as plain dictionaries, a header first, each kind oldest first."""
-        yield {
-            "format": FORMAT,
-            "schema_version": SCHEMA_VERSION,
-            "digest": self.digest(),
-            "experiences": self.store.count("experience"),
-        }
+        yield header(digest=self.digest(), experiences=self.store.count("experience"))
         for kind in ("experience", "attempt", "exposure", "failure"):
-            for record in self.store.read(kind):
+            for record in self.store.scan(kind):
                 yield {"kind": kind, **record.model_dump(mode="json")}
 
     def snapshot(self, path: str | Path) -> Path:
-        """Write everything to one JSON Lines file, atomically; return its path."""
-        return write_lines(path, self.records())
+        """Write everything, as of one moment, to one JSON Lines file; return its path.
+
+        The file appears whole or not at all. In an existing folder it is named by its content:
+        ``<digest>.jsonl``.
+
+        Raises:
+            PoolWriteError: the folder is missing, or the disk refused.
+        """
+        with self.store.view():
+            return write_snapshot(Path(path), self.records())
 
     def restore(self, path: str | Path) -> None:
         """Replace this pool's content by a snapshot's, in one transaction.
+
+        Afterwards `digest` is what it was when the snapshot was written.
 
         Raises:
             PoolNotFoundError: there is no such file.
             PoolFormatError: the file is no snapshot, or it is damaged. The pool is as it was.
         """
-        header, batch = read_snapshot(path)
-        trial = ExperiencePool(limits=_NO_LIMITS)
-        trial.write(batch)
-        if trial.digest() != header.get("digest"):
-            raise PoolFormatError(f"{path} is damaged: its content does not match its digest")
+        batch = read_snapshot(path)
         self.store.write(batch.model_copy(update={"replace": True}), limits=_NO_LIMITS)
         self.sync()
 
 
+_COUNTED = ("problem", "experience", "attempt", "exposure", "failure")
 _NO_LIMITS = Limits(capacity=None, per_step=None, attempts=None)
+
+
+def _retriever(embedder: Embedder | None) -> Retriever:
+    return BM25Retriever() if embedder is None else CosineRetriever(BM25Retriever(), embedder)
 
 
 def _stamped(experience: Experience, now: float) -> Experience:
     if experience.metadata.created_at is not None:
         return experience
-    metadata = experience.metadata.model_copy(update={"created_at": now})
-    return experience.model_copy(update={"metadata": metadata})
+    return experience._with(metadata=experience.metadata._with(created_at=now))
+
+
+def _check_search(problems: Any, **numbers: Any) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            raise InvalidInputError(f"{name} must be at least 1, got {value!r}")
+    if isinstance(problems, str | Problem):
+        raise InvalidInputError("give a list of problems, also for one: retrieve([problem])")
+    for problem in problems:
+        if not isinstance(problem, Problem):
+            raise InvalidInputError(
+                f"got a {type(problem).__name__} where a Problem is needed: Problem(text=...)"
+            )
 
 
 def open_pool(

@@ -7,7 +7,8 @@ returned as a `Failure`, never raised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol, overload, runtime_checkable
 
@@ -44,6 +45,7 @@ __all__ = [
     "ExperienceAdapter",
     "ExperienceFilter",
     "ExperienceStore",
+    "ProblemFilter",
     "Prompts",
     "Reflector",
     "Relevance",
@@ -62,11 +64,18 @@ class ExperienceStore(Protocol):
     def promises(self) -> frozenset[Promise]:
         """What this store guarantees; it refuses the rest with `PromiseError`."""
 
-    def write(self, batch: Batch, *, limits: Limits) -> list[Receipt]:
+    @property
+    def namespace(self) -> str:
+        """Which of the pools in this store this is."""
+
+    def write(
+        self, batch: Batch, *, limits: Limits, worth: Callable[[str], float] | None = None
+    ) -> list[Receipt]:
         """Dedupe, insert, evict and log, in one transaction.
 
         Returns one receipt for each item, in the order of the batch's fields. A deletion of an id
-        that is not there is ``rejected``.
+        that is not there is ``rejected``. Over capacity the oldest experiences of a problem go;
+        with `worth` (of a lesson id) those that are worth least, the oldest of equals first.
         """
 
     @overload
@@ -129,6 +138,17 @@ class ExperienceStore(Protocol):
         problems that hold at least one experience.
         """
 
+    def scan(
+        self,
+        kind: Literal["experience", "attempt", "exposure", "failure"],
+        *,
+        newest_first: bool = False,
+    ) -> Iterator[Any]:
+        """Yield every record of a kind, oldest first, without holding them all in memory."""
+
+    def view(self) -> AbstractContextManager[None]:
+        """Within it, all reads of this thread see the store as it was at one moment."""
+
     def count(self, kind: str) -> int:
         """How many records of a kind there are."""
 
@@ -150,8 +170,13 @@ class ExperienceStore(Protocol):
 
 @runtime_checkable
 class Retriever(Protocol):
-    """Search over problems, not over entries."""
+    """Search over problems, not over entries.
 
+    The fingerprint names everything that decides what a similarity means; `default_gamma` is the
+    least similarity worth showing, until it has been calibrated.
+    """
+
+    fingerprint: str
     default_gamma: float
 
     def update(self, added: Sequence[Problem], removed: Sequence[str]) -> None:
@@ -166,6 +191,19 @@ class ExperienceFilter(Protocol):
 
     def verdicts(self, problem: Problem, hits: Sequence[Retrieved]) -> list[str | None]:
         """Return `None` for each hit to keep, else the reason for dropping it."""
+
+
+@runtime_checkable
+class ProblemFilter(Protocol):
+    """A filter that needs no experience: it looks at the problem found and at its similarity.
+
+    An `ExperienceFilter` may be one, too. What it drops here is never read from the store.
+    """
+
+    def problem_verdicts(
+        self, problem: Problem, others: Sequence[Problem], similarities: Sequence[float]
+    ) -> list[str | None]:
+        """Return `None` (keep) or the reason for dropping, for each problem found."""
 
 
 class Relevance(Protocol):

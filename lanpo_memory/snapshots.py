@@ -1,11 +1,14 @@
-"""A pool as one JSON Lines file: a header, then every record. Plain data, no code is ever run."""
+"""A pool as one JSON Lines file: a header, every record, a footer. Plain data, no code is run."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +20,18 @@ from lanpo_memory.errors import (
     PoolWriteError,
 )
 from lanpo_memory.types import (
-    SCHEMA_VERSION,
     Attempt,
     Batch,
     Experience,
     Exposure,
     FailedAnswer,
+    normalise,
 )
 
-__all__ = ["FORMAT", "read_snapshot", "write_lines"]
+__all__ = ["FORMAT", "digest_of", "header", "read_header", "read_snapshot", "write_snapshot"]
 
 FORMAT = "lanpo-pool"
+_VERSION = 2  # from 2 on, a footer with the number of lines and their hash
 _RECORDS: dict[str, tuple[str, type[Any]]] = {
     "experience": ("experiences", Experience),
     "attempt": ("attempts", Attempt),
@@ -36,24 +40,60 @@ _RECORDS: dict[str, tuple[str, type[Any]]] = {
 }
 
 
-def write_lines(path: str | Path, records: Iterable[Mapping[str, Any]]) -> Path:
-    """Write records as JSON Lines: the file appears whole or not at all.
+def digest_of(
+    experiences: Iterable[Experience], attempts: Iterable[Attempt], exposures: Iterable[Exposure]
+) -> str:
+    """Hash the content of a pool, whose records come in the order in which they were written."""
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+    for e in experiences:
+        m = e.metadata
+        lines[e.problem.id].append(json.dumps(["e", e.id, m.step, m.reward, m.correct, m.parents]))
+    for a in attempts:
+        lines[a.problem.id].append(json.dumps(["a", a.id, a.step]))
+    for x in exposures:
+        lines[x.problem_id].append(json.dumps(["x", x.id, x.guided, x.scratch, x.group_size]))
+    hashed, comma = hashlib.sha256(b"["), ""
+    for problem_id in sorted(lines):
+        part = f"{comma}[{json.dumps(problem_id)}, [{', '.join(lines[problem_id])}]]"
+        hashed.update(part.encode())
+        comma = ", "
+    hashed.update(b"]")
+    return hashed.hexdigest()
+
+
+def header(*, digest: str, experiences: int) -> dict[str, Any]:
+    """Return the first line of a snapshot."""
+    return {
+        "format": FORMAT,
+        "schema_version": _VERSION,
+        "digest": digest,
+        "experiences": experiences,
+    }
+
+
+def write_snapshot(path: Path, records: Iterable[Mapping[str, Any]]) -> Path:
+    """Write a header and records: the file appears whole or not at all. Returns its path.
+
+    In an existing folder the file is named by the digest in the header.
 
     Raises:
         PoolWriteError: the folder is missing or the disk refused.
     """
-    target = Path(path)
+    lines = iter(records)
+    first = next(lines)
+    target = path / f"{first['digest']}.jsonl" if path.is_dir() else path
     try:
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
         raise PoolWriteError(f"cannot write {target}: {error.strerror}") from error
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            for record in records:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        with os.fdopen(descriptor, "wb") as file:
+            for line in _with_footer(first, lines):
+                file.write(line)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise PoolWriteError(f"cannot write {target}: {error.strerror}") from error
     finally:
@@ -61,53 +101,126 @@ def write_lines(path: str | Path, records: Iterable[Mapping[str, Any]]) -> Path:
     return target
 
 
-def read_snapshot(path: str | Path) -> tuple[dict[str, Any], Batch]:
-    """Read a snapshot's header and records.
+def _with_footer(first: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    hashed, count = hashlib.sha256(), 0
+    for record in chain([first], records):
+        line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        hashed.update(line)
+        count += 1
+        yield line
+    footer = {"kind": "end", "lines": count, "sha256": hashed.hexdigest()}
+    yield json.dumps(footer).encode() + b"\n"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder last; where folders cannot be opened this is not needed."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_header(path: str | Path) -> dict[str, Any] | None:
+    """Return the header of a snapshot, `None` if the file is none.
+
+    Raises:
+        PoolVersionError: it was written by a newer version.
+    """
+    with Path(path).open("rb") as file:
+        line = file.readline(10_000)
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        return None
+    version = found.get("schema_version")
+    if not isinstance(version, int) or version > _VERSION:
+        raise PoolVersionError(
+            f"{path} has schema version {version}, this code knows {_VERSION}. "
+            "Update with: pip install -U lanpo"
+        )
+    return found
+
+
+def read_snapshot(path: str | Path) -> Batch:
+    """Read a snapshot's records, all of them checked.
 
     Raises:
         PoolNotFoundError: there is no such file.
-        PoolFormatError: it is no snapshot, or a line of it cannot be read; the line is named.
+        PoolFormatError: it is no snapshot, it is damaged, or a line of it cannot be read; the line
+            is named.
         PoolVersionError: it was written by a newer version.
     """
     source = Path(path)
     if not source.is_file():
         raise PoolNotFoundError(f"there is no snapshot at {source}")
-    found: dict[str, list[Any]] = {name: [] for name, _ in _RECORDS.values()}
-    header: dict[str, Any] | None = None
-    with source.open(encoding="utf-8") as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                if header is None:
-                    header = _header(source, line)
-                else:
-                    _record(source, number, line, found)
-        except UnicodeDecodeError as error:
-            raise PoolFormatError(f"{source} is no snapshot: it is not UTF-8 text") from error
-    if header is None:
-        raise PoolFormatError(f"{source} is empty")
-    return header, Batch(**{name: tuple(records) for name, records in found.items()})
-
-
-def _header(source: Path, line: str) -> dict[str, Any]:
-    try:
-        header = json.loads(line)
-    except ValueError:
-        header = None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    first = read_header(source)
+    if first is None:
         raise PoolFormatError(f"{source} is no pool snapshot: its first line is no header")
-    version = header.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise PoolVersionError(
-            f"{source} has schema version {version}, this code knows {SCHEMA_VERSION}. "
-            "Update with: pip install -U lanpo"
-        )
-    return header
+    reader = _Reader(source)
+    with source.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            reader.take(number, line)
+    return reader.batch(first)
 
 
-def _record(source: Path, number: int, line: str, found: dict[str, list[Any]]) -> None:
-    try:
-        data = json.loads(line)
+class _Reader:
+    """Takes the lines of a snapshot one by one and refuses what does not fit together."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+        self._found: dict[str, dict[str, Any]] = {name: {} for name, _ in _RECORDS.values()}
+        self._texts: dict[str, str] = {}
+        self._hash, self._lines, self._ended = hashlib.sha256(), 0, False
+
+    def take(self, number: int, line: bytes) -> None:
+        try:
+            data = json.loads(line)
+            if self._ended:
+                raise ValueError("there is more after the end")
+            if number > 1 and data.get("kind") == "end":
+                self._end(data)
+                return
+            self._hash.update(line)
+            self._lines += 1
+            if number > 1:
+                self._record(data)
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidInputError) as error:
+            raise PoolFormatError(
+                f"{self._source}, line {number} cannot be read: {error}"
+            ) from error
+
+    def _record(self, data: dict[str, Any]) -> None:
         name, model = _RECORDS[data.pop("kind")]
-        found[name].append(model(**data))
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidInputError) as error:
-        raise PoolFormatError(f"{source}, line {number} cannot be read: {error}") from error
+        record = model(**data)
+        if record.id in self._found[name]:
+            raise ValueError(f"id {record.id} stands there twice")
+        if isinstance(record, Experience | Attempt):
+            problem = record.problem
+            text = normalise(problem.text)
+            if self._texts.setdefault(problem.id, text) != text:
+                raise ValueError(f"problem id {problem.id!r} stands there with another text")
+        self._found[name][record.id] = record
+
+    def _end(self, footer: Mapping[str, Any]) -> None:
+        if (footer.get("lines"), footer.get("sha256")) != (self._lines, self._hash.hexdigest()):
+            raise ValueError("what stands above does not match the footer: the file is damaged")
+        self._ended = True
+
+    def batch(self, first: Mapping[str, Any]) -> Batch:
+        """All records, once every line was taken; `first` is the header."""
+        if first["schema_version"] >= 2 and not self._ended:  # version 1 had no footer
+            raise PoolFormatError(
+                f"{self._source} is damaged: it has no footer, its end is missing"
+            )
+        found = {name: tuple(records.values()) for name, records in self._found.items()}
+        digest = digest_of(found["experiences"], found["attempts"], found["exposures"])
+        if digest != first.get("digest"):
+            raise PoolFormatError(
+                f"{self._source} is damaged: its content does not match its digest"
+            )
+        return Batch(**found)

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import unicodedata
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -38,6 +37,8 @@ from lanpo_memory.errors import InvalidInputError, LabelLeakError, LanpoError
 
 __all__ = [
     "LABEL_KEYS",
+    "MAX_ITEMS",
+    "MAX_NAME_CHARS",
     "MAX_TEXT_CHARS",
     "SCHEMA_VERSION",
     "Attempt",
@@ -74,13 +75,16 @@ __all__ = [
 SCHEMA_VERSION = 1
 MAX_TEXT_CHARS = 2_000_000
 """Longest text of any field, in characters. Longer input is refused, never cut."""
+MAX_NAME_CHARS = 10_000
+"""Longest id, name or metadata value, in characters."""
+MAX_ITEMS = 10_000
+"""Most entries of any list or mapping of one record."""
 
 LABEL_KEYS = frozenset(
     {"answer", "solution", "label", "gold", "target", "reference", "ground_truth"}
 )
 """Metadata keys (in any case) that would carry a reference answer; refused on a `Problem`."""
 
-Scalar = str | int | float | bool | None
 Message = dict[str, Any]
 Messages = list[Message]
 Prompt = str | Messages
@@ -97,7 +101,7 @@ def normalise(text: str) -> str:
     >>> normalise("  two\n words ")
     'two words'
     """
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip()
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 def fingerprint(*parts: str) -> str:
@@ -124,13 +128,34 @@ def _check_text(text: str) -> str:
 
 
 def _check_filled(text: str) -> str:
-    if not text.strip():
+    if not text or text.isspace():
         raise ValueError("is empty; give it some text")
     return _check_text(text)
 
 
+def _check_scalars(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    if len(mapping) > MAX_ITEMS:
+        raise ValueError(f"has {len(mapping):,} entries; at most {MAX_ITEMS:,} are stored")
+    for key, value in mapping.items():
+        for text in (key, value):
+            if isinstance(text, str) and len(_check_text(text)) > MAX_NAME_CHARS:
+                raise ValueError(
+                    f"holds a text of {len(text):,} characters; at most "
+                    f"{MAX_NAME_CHARS:,} are stored"
+                )
+    return mapping
+
+
 Text = Annotated[str, AfterValidator(_check_text)]
 FilledText = Annotated[str, AfterValidator(_check_filled)]
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARS), AfterValidator(_check_text)]
+FilledName = Annotated[str, Field(max_length=MAX_NAME_CHARS), AfterValidator(_check_filled)]
+Names = Annotated[tuple[Name, ...], Field(max_length=MAX_ITEMS)]
+Texts = Annotated[tuple[FilledText, ...], Field(max_length=MAX_ITEMS)]
+Rewards = Annotated[tuple[FiniteFloat, ...], Field(max_length=MAX_ITEMS)]
+Integer = Annotated[int, Field(ge=-(2**53), le=2**53)]
+Scalar = str | Integer | FiniteFloat | bool | None
+Scalars = Annotated[Mapping[str, Scalar], AfterValidator(_check_scalars)]
 
 
 class _Frozen(BaseModel):
@@ -143,6 +168,19 @@ class _Frozen(BaseModel):
             super().__init__(**data)
         except ValidationError as error:
             raise _typed(type(self).__name__, error) from None
+
+    # Nested records and those read from a file are built by pydantic itself, without this detour.
+    # Should pydantic drop the flag, they are built through it: slower, with the same result.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    def _with(self, **update: Any) -> Self:
+        """A copy with other values, unchecked: `model_copy(update=...)`, several times faster."""
+        copy = type(self).__new__(type(self))
+        object.__setattr__(copy, "__dict__", {**self.__dict__, **update})
+        object.__setattr__(copy, "__pydantic_fields_set__", self.model_fields_set | update.keys())
+        object.__setattr__(copy, "__pydantic_extra__", None)
+        object.__setattr__(copy, "__pydantic_private__", None)
+        return copy
 
 
 def _typed(model: str, error: ValidationError) -> LanpoError:
@@ -174,9 +212,9 @@ class Problem(_Frozen):
     """
 
     text: FilledText
-    id: FilledText = Field(default_factory=lambda data: fingerprint(normalise(data["text"])))
-    family: Text | None = None
-    metadata: Mapping[str, Scalar] = Field(default_factory=dict)
+    id: FilledName = Field(default_factory=lambda data: fingerprint(normalise(data["text"])))
+    family: Name | None = None
+    metadata: Scalars = Field(default_factory=dict)
 
     @field_validator("metadata")
     @classmethod
@@ -198,8 +236,8 @@ class Attempt(_Frozen):
 
     problem: Problem
     text: FilledText
-    step: int = 0
-    policy: str = ""
+    step: Integer = 0
+    policy: Name = ""
 
     @cached_property
     def id(self) -> str:
@@ -217,12 +255,12 @@ class ExperienceMetadata(_Frozen):
 
     reward: FiniteFloat | None = None
     correct: bool | None = None
-    source: str = ""
-    step: int = 0
-    policy: str = ""
+    source: Name = ""
+    step: Integer = 0
+    policy: Name = ""
     created_at: FiniteFloat | None = None
-    parents: tuple[str, ...] = ()
-    extra: Mapping[str, Scalar] = Field(default_factory=dict)
+    parents: Names = ()
+    extra: Scalars = Field(default_factory=dict)
 
 
 class Experience(_Frozen):
@@ -234,8 +272,8 @@ class Experience(_Frozen):
 
     problem: Problem
     thoughts: Text = ""
-    principles: tuple[FilledText, ...] = ()
-    pitfalls: tuple[FilledText, ...] = ()
+    principles: Texts = ()
+    pitfalls: Texts = ()
     metadata: ExperienceMetadata = Field(default_factory=ExperienceMetadata)
     schema_version: int = SCHEMA_VERSION
 
@@ -243,6 +281,11 @@ class Experience(_Frozen):
     def _says_something(self) -> Experience:
         if not (self.thoughts.strip() or self.principles or self.pitfalls):
             raise ValueError("needs thoughts, principles or pitfalls; all three are empty")
+        length = len(self.thoughts) + sum(map(len, (*self.principles, *self.pitfalls)))
+        if length > MAX_TEXT_CHARS:
+            raise ValueError(
+                f"has {length:,} characters in all; at most {MAX_TEXT_CHARS:,} are stored"
+            )
         return self
 
     @cached_property
@@ -332,9 +375,9 @@ class Rollout(_Frozen):
     completion: Text
     reward: FiniteFloat | None = None
     correct: bool | None = None
-    step: int = 0
-    policy: str = ""
-    group: str | None = None
+    step: Integer = 0
+    policy: Name = ""
+    group: Name | None = None
     guidance: Guidance | None = None
 
     @property
@@ -353,13 +396,13 @@ class Exposure(_Frozen):
     which their difference may be called causal.
     """
 
-    problem_id: str
-    lesson_ids: tuple[str, ...]
-    experience_ids: tuple[str, ...] = ()
-    step: int = 0
-    group: str = ""
-    guided: tuple[FiniteFloat, ...] = ()
-    scratch: tuple[FiniteFloat, ...] = ()
+    problem_id: FilledName
+    lesson_ids: Names
+    experience_ids: Names = ()
+    step: Integer = 0
+    group: Name = ""
+    guided: Rewards = ()
+    scratch: Rewards = ()
     group_size: int = Field(default=1, ge=1)
     randomised: bool = False
 
@@ -372,11 +415,11 @@ class Exposure(_Frozen):
 class FailedAnswer(_Frozen):
     """A model's answer that could not be read, kept so that nothing is lost in silence."""
 
-    role: str
-    problem_id: str
+    role: Name
+    problem_id: Name
     text: Text
-    reason: str
-    step: int = 0
+    reason: Text
+    step: Integer = 0
 
     @cached_property
     def id(self) -> str:
@@ -426,14 +469,18 @@ class Receipt(_Frozen):
 class Limits(_Frozen):
     """How much a store keeps. `None` means no limit.
 
-    Per problem: `capacity` experiences (first in, first out), `per_step` new experiences a
-    training step, `attempts` attempts.
+    Per problem: `capacity` experiences, `per_step` new experiences a training step, `attempts`
+    attempts. Over capacity, ``by="fifo"`` drops the oldest; ``by="utility"`` drops the lesson whose
+    utility can at best be the lowest (upper bound of its 95 % interval). A lesson with fewer than
+    `min_exposures` counts as possibly perfect, so that newcomers stay until they were tried.
     """
 
     # 32 entries a problem, 8 new ones a problem and step: arXiv 2510.16552, appendix.
     capacity: int | None = Field(default=32, ge=1)
     per_step: int | None = Field(default=8, ge=1)
     attempts: int | None = Field(default=8, ge=1)
+    by: Literal["fifo", "utility"] = "fifo"
+    min_exposures: int = Field(default=8, ge=1)
 
 
 class Batch(_Frozen):
@@ -454,7 +501,7 @@ class Batch(_Frozen):
         return sum(map(len, records))
 
 
-class Change(_Frozen):
+class Change(NamedTuple):
     """One line of a store's change log."""
 
     seq: int
@@ -464,8 +511,11 @@ class Change(_Frozen):
     problem_id: str
 
 
-class Changes(_Frozen):
-    """A piece of the change log, oldest first, and the number of its newest line."""
+class Changes(NamedTuple):
+    """A piece of the change log, oldest first, and the number of the store's newest line.
+
+    `head` counts the lines of all namespaces.
+    """
 
     items: tuple[Change, ...]
     head: int
@@ -487,7 +537,8 @@ class RetrievalFigures(_Frozen):
     `items` problems were asked about, `wanted` of them drew guidance by the coin, `searched` went
     to the index, `hits` of those found at least one experience that passed all filters, `guided`
     got guidance. `similarities` are those of the experiences used; `dropped` counts whole
-    experiences left out for the token budget.
+    experiences left out for the token budget, `templates` the experiences used that come from the
+    same template with other numbers.
     """
 
     items: int = 0
@@ -496,6 +547,7 @@ class RetrievalFigures(_Frozen):
     hits: int = 0
     guided: int = 0
     dropped: int = 0
+    templates: int = 0
     guidance_tokens: int = 0
     similarities: tuple[float, ...] = ()
     ages: tuple[int, ...] = ()

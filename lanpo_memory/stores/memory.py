@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from lanpo_memory.errors import InvalidInputError
@@ -45,6 +46,7 @@ class MemoryStore:
     """
 
     promises = frozenset({Promise.ATOMIC, Promise.CHANGE_LOG, Promise.CACHE})
+    namespace = "default"
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -56,13 +58,15 @@ class MemoryStore:
         self._log: list[Change] = []
         self._cache: dict[str, bytes] = {}
 
-    def write(self, batch: Batch, *, limits: Limits) -> list[Receipt]:
+    def write(
+        self, batch: Batch, *, limits: Limits, worth: Callable[[str], float] | None = None
+    ) -> list[Receipt]:
         """See `ExperienceStore.write`."""
         with self._lock:
             if batch.replace:
                 self._clear()
             return [
-                *self._write_experiences(batch.experiences, limits),
+                *self._write_experiences(batch.experiences, limits, worth),
                 *[self._write_plain("attempt", a, limits.attempts) for a in batch.attempts],
                 *[self._write_plain("exposure", e, None) for e in batch.exposures],
                 *[self._write_plain("failure", f, None) for f in batch.failures],
@@ -76,12 +80,15 @@ class MemoryStore:
         self._problems.clear()
 
     def _write_experiences(
-        self, experiences: Sequence[Experience], limits: Limits
+        self,
+        experiences: Sequence[Experience],
+        limits: Limits,
+        worth: Callable[[str], float] | None,
     ) -> list[Receipt]:
         receipts = [self._write_experience(e, limits) for e in experiences]
         evicted: set[str] = set()
         for problem_id in dict.fromkeys(e.problem.id for e in experiences):
-            evicted |= self._evict("experience", problem_id, limits.capacity)
+            evicted |= self._evict("experience", problem_id, limits.capacity, worth)
         return [
             Receipt(status="evicted", id=r.id, reason="pushed out by later ones of this batch")
             if r.status == "added" and r.id in evicted
@@ -136,12 +143,20 @@ class MemoryStore:
         self._by_problem[kind][problem_id].append(record.id)
         self._note("add", kind, record.id, problem_id)
 
-    def _evict(self, kind: _Kind, problem_id: str, limit: int | None) -> set[str]:
-        ids = self._by_problem[kind][problem_id]
-        excess = ids[: len(ids) - limit] if limit is not None and len(ids) > limit else []
-        for record_id in list(excess):
+    def _evict(
+        self,
+        kind: _Kind,
+        problem_id: str,
+        limit: int | None,
+        worth: Callable[[str], float] | None = None,
+    ) -> set[str]:
+        ids = list(self._by_problem[kind][problem_id])
+        excess = 0 if limit is None else max(0, len(ids) - limit)
+        if excess and worth is not None:
+            ids.sort(key=lambda i: worth(self._records[kind][i].lesson_id))  # stable: oldest first
+        for record_id in ids[:excess]:
             self._drop(kind, record_id, problem_id, "evict")
-        return set(excess)
+        return set(ids[:excess])
 
     def _drop(
         self, kind: _Kind, record_id: str, problem_id: str, op: Literal["evict", "delete"]
@@ -196,6 +211,20 @@ class MemoryStore:
             for i, p in self._problems.items()
             if (wanted is None or i in wanted) and self._by_problem["experience"].get(i)
         ]
+
+    def scan(self, kind: Any, *, newest_first: bool = False) -> Iterator[Any]:
+        """See `ExperienceStore.scan`."""
+        if kind not in _KINDS:
+            raise InvalidInputError(f"unknown kind {kind!r}; known: {_KINDS}")
+        with self._lock:
+            records = list(self._records[kind].values())
+        yield from reversed(records) if newest_first else records
+
+    @contextmanager
+    def view(self) -> Iterator[None]:
+        """See `ExperienceStore.view`."""
+        with self._lock:
+            yield
 
     def count(self, kind: str) -> int:
         """See `ExperienceStore.count`."""

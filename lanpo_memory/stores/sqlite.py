@@ -6,23 +6,31 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
 from lanpo_memory.errors import (
     InvalidInputError,
-    PoolBusyError,
+    LanpoError,
     PoolClosedError,
+    PoolDamagedError,
     PoolFormatError,
     PoolNotFoundError,
+    PoolReadOnlyError,
     PoolVersionError,
-    PoolWriteError,
 )
+from lanpo_memory.stores.sqlite_errors import refuse_network, translated
 from lanpo_memory.stores.sqlite_schema import (
     APPLICATION_ID,
     HEADER,
-    MIGRATIONS,
+    VERSION,
+    expected,
+    migrate,
+    schema,
     switch_to_wal,
 )
 from lanpo_memory.stores.sqlite_write import OF_PROBLEM, PLAIN, Write
@@ -42,10 +50,23 @@ from lanpo_memory.types import (
 
 __all__ = ["SQLiteStore"]
 
-_PLAIN: dict[str, type[Exposure] | type[FailedAnswer]] = {
+_TYPES: dict[str, type[BaseModel]] = {
+    "experience": Experience,
+    "attempt": Attempt,
     "exposure": Exposure,
     "failure": FailedAnswer,
 }
+_PAGE = 1_000  # records a `scan` holds at once
+
+_SETTINGS = (
+    "synchronous = FULL",  # an acknowledged write is on the disk
+    "cache_size = -65536",  # 64 MiB
+    # A batch of thousands touches as many pages of the ids' index: folded into the file every
+    # 64 MiB, a page that is written again and again is folded once.
+    "wal_autocheckpoint = 16384",
+    "journal_size_limit = 134217728",
+    "trusted_schema = OFF",  # a file from a stranger runs no function of ours
+)
 
 
 class SQLiteStore:
@@ -61,6 +82,8 @@ class SQLiteStore:
         PoolNotFoundError: there is no such file (or folder, when creating).
         PoolFormatError: the file is not a pool; it was not touched.
         PoolVersionError: the file was written by a newer version; it was not touched.
+        PoolReadOnlyError: the file or its folder may not be written.
+        PoolFileSystemError: it lies on a network file system.
     """
 
     promises = frozenset(Promise)
@@ -81,13 +104,13 @@ class SQLiteStore:
         self._guard = threading.Lock()
         self._closed = False
         self._check_file(create)
-        with self._errors():
-            self._prepare()
-            with self._transaction() as db:
-                db.execute("INSERT OR IGNORE INTO namespace (name) VALUES (?)", (namespace,))
-                self._ns: int = db.execute(
-                    "SELECT ns FROM namespace WHERE name = ?", (namespace,)
-                ).fetchone()[0]
+        try:
+            with self._errors():
+                self._prepare()
+                self._ns = self._number()
+        except LanpoError:
+            self.close()
+            raise
 
     # ------------------------------------------------------------------ connections
 
@@ -98,6 +121,7 @@ class SQLiteStore:
             )
         if self.path.is_dir():
             raise PoolFormatError(f"{self.path} is a folder, not a pool file")
+        refuse_network(self.path)
         if not self.path.exists():
             if not create:
                 raise PoolNotFoundError(f"there is no pool at {self.path}")
@@ -106,7 +130,7 @@ class SQLiteStore:
             with self.path.open("rb") as file:
                 head = file.read(len(HEADER))
         except OSError as error:
-            raise PoolWriteError(f"{self.path} cannot be read: {error.strerror}") from error
+            raise PoolReadOnlyError(f"{self.path} cannot be read: {error.strerror}") from error
         if head and head != HEADER:
             raise PoolFormatError(
                 f"{self.path} is not a pool (it is no SQLite file). Give another path; to load "
@@ -115,25 +139,45 @@ class SQLiteStore:
 
     def _prepare(self) -> None:
         db = self._db()
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        tables = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if tables and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise PoolFormatError(f"{self.path} is an SQLite file, but not a pool")
-        if version > len(MIGRATIONS):
-            raise PoolVersionError(
-                f"{self.path} has schema version {version}, this code knows {len(MIGRATIONS)}. "
-                "Update with: pip install -U lanpo"
-            )
-        if version == len(MIGRATIONS):
+        if self._version(db) == VERSION:
             return
         switch_to_wal(db, self._timeout_s)
         with self._transaction() as db:
-            seen = db.execute("PRAGMA user_version").fetchone()[0]  # another process may be first
-            for number, script in enumerate(MIGRATIONS[seen:], start=seen + 1):
-                for statement in filter(str.strip, script.split(";")):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {number}")
+            seen = self._version(db)  # another process may have been first
+            migrate(db, seen)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        """The file's schema version, 0 for a new file.
+
+        The file is data: what declares anything that a pool does not declare is refused.
+        """
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        declared = schema(db)
+        if declared and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise PoolFormatError(f"{self.path} is an SQLite file, but not a pool")
+        if version > VERSION:
+            raise PoolVersionError(
+                f"{self.path} has schema version {version}, this code knows {VERSION}. "
+                "Update with: pip install -U lanpo"
+            )
+        if declared != expected(version):
+            odd = sorted(name for _, name, _ in declared ^ expected(version))
+            raise PoolFormatError(
+                f"{self.path} does not have the tables of a pool of version {version} "
+                f"({', '.join(odd[:5])}); it was not touched"
+            )
+        return version
+
+    def _number(self) -> int:
+        """This namespace's number, made if it is new."""
+        find = "SELECT ns FROM namespace WHERE name = ?"
+        row = self._db().execute(find, (self.namespace,)).fetchone()
+        if row is None:
+            with self._transaction() as db:
+                db.execute("INSERT OR IGNORE INTO namespace (name) VALUES (?)", (self.namespace,))
+                row = db.execute(find, (self.namespace,)).fetchone()
+        return int(row[0])
 
     def _db(self) -> sqlite3.Connection:
         """This thread's own connection."""
@@ -144,11 +188,11 @@ class SQLiteStore:
             db = sqlite3.connect(
                 self.path, isolation_level=None, timeout=self._timeout_s, check_same_thread=False
             )
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA cache_size = -65536")
-            self._local.db = db
             with self._guard:
                 self._connections.append(db)
+            for setting in _SETTINGS:
+                db.execute(f"PRAGMA {setting}")
+            self._local.db = db
         return db
 
     @contextlib.contextmanager
@@ -168,16 +212,23 @@ class SQLiteStore:
         """Translate SQLite's errors into this library's own."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            text = str(error)
-            if "locked" in text or "busy" in text:
-                raise PoolBusyError(
-                    f"another process has been writing to {self.path} for {self._timeout_s:g} s; "
-                    "nothing was written, try again"
-                ) from error
-            raise PoolWriteError(f"{self.path}: {text}; nothing was written") from error
-        except sqlite3.DatabaseError as error:
-            raise PoolFormatError(f"{self.path} is damaged or not a pool: {error}") from error
+        except sqlite3.Error as error:
+            raise translated(error, self.path, self._timeout_s) from error
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[None]:
+        """See `ExperienceStore.view`."""
+        with self._errors():
+            db = self._db()
+            if db.in_transaction:  # a view within a view
+                yield
+                return
+            db.execute("BEGIN")
+            try:
+                db.execute("SELECT 1 FROM namespace").fetchone()  # from here on nothing moves
+                yield
+            finally:
+                db.execute("COMMIT")
 
     def close(self) -> None:
         """Close every thread's connection. Closing twice does nothing."""
@@ -189,12 +240,14 @@ class SQLiteStore:
 
     # ------------------------------------------------------------------ writing
 
-    def write(self, batch: Batch, *, limits: Limits) -> list[Receipt]:
+    def write(
+        self, batch: Batch, *, limits: Limits, worth: Callable[[str], float] | None = None
+    ) -> list[Receipt]:
         """See `ExperienceStore.write`."""
         if not len(batch) and not batch.replace:
             return []
         with self._errors(), self._transaction() as db:
-            return Write(db, self._ns, limits).batch(batch)
+            return Write(db, self._ns, limits, worth).batch(batch)
 
     # ------------------------------------------------------------------ reading
 
@@ -211,27 +264,48 @@ class SQLiteStore:
             if kind == "problem":
                 return self._read_problems(problems if ids is None else ids)
             if kind in OF_PROBLEM:
-                rows = self._rows_of_problem(kind, ids, problems, newest)
-                known: dict[int, Problem] = {}
-                return [_revive(kind, row, known) for row in rows]
-            if kind in _PLAIN:
-                rows = self._rows_plain(kind, ids, problems, newest)
-                return [_PLAIN[kind](**json.loads(row[0])) for row in rows]
-        raise InvalidInputError(
-            f"unknown kind {kind!r}; known: experience, attempt, exposure, failure, problem"
+                return self._revived(kind, self._rows_of_problem(kind, ids, problems, newest))
+            if kind in PLAIN:
+                return self._revived(kind, self._rows_plain(kind, ids, problems, newest))
+        raise _unknown(kind)
+
+    def scan(self, kind: Any, *, newest_first: bool = False) -> Iterator[Any]:
+        """See `ExperienceStore.scan`."""
+        if kind not in _TYPES:
+            raise _unknown(kind)
+        of_problem = kind in OF_PROBLEM
+        columns = "r.seq, r.payload" + (
+            ", p.rid, p.pid, p.text, p.family, p.metadata" if of_problem else ""
         )
+        join = "CROSS JOIN problem p ON p.rid = r.rid" if of_problem else ""
+        beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
+        sql = (
+            f"SELECT {columns} FROM {kind} r {join} WHERE r.ns = ? AND r.seq {beyond} ? "
+            f"ORDER BY r.seq {order} LIMIT {_PAGE}"
+        )
+        last = 2**62 if newest_first else 0
+        while True:
+            with self._errors():
+                rows = self._db().execute(sql, (self._ns, last)).fetchall()
+            yield from self._revived(kind, rows)
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1][0]
 
     def _read_problems(self, problem_ids: Sequence[str] | None) -> list[Problem]:
-        sql = (
-            "SELECT p.pid, p.text, p.family, p.metadata FROM problem p WHERE p.ns = ? "
-            "AND EXISTS (SELECT 1 FROM experience e WHERE e.rid = p.rid)"
-        )
-        arguments: list[Any] = [self._ns]
-        if problem_ids is not None:
-            sql += " AND p.pid IN (SELECT value FROM json_each(?))"
-            arguments.append(json.dumps(list(problem_ids)))
-        rows = self._db().execute(sql + " ORDER BY p.rid", arguments)
-        return [_problem(*row) for row in rows]
+        held = "EXISTS (SELECT 1 FROM experience e WHERE e.rid = p.rid)"
+        columns = "SELECT p.pid, p.text, p.family, p.metadata FROM"
+        if problem_ids is None:
+            sql = f"{columns} problem p WHERE p.ns = ? AND {held} ORDER BY p.rid"
+            rows = self._db().execute(sql, (self._ns,))
+        else:
+            sql = (
+                f"{columns} json_each(?) j CROSS JOIN problem p ON p.pid = j.value AND p.ns = ? "
+                f"WHERE {held} ORDER BY p.rid"
+            )
+            wanted = json.dumps(list(dict.fromkeys(problem_ids)))
+            rows = self._db().execute(sql, (wanted, self._ns))
+        return [self._problem(*row) for row in rows]
 
     def _rows_of_problem(
         self,
@@ -247,9 +321,10 @@ class SQLiteStore:
         arguments: list[Any] = [self._ns]
         if problems is not None:
             source = (
-                "json_each(?) j CROSS JOIN problem p ON p.pid = j.value "
+                "json_each(?) j CROSS JOIN problem p ON p.pid = j.value AND p.ns = ? "
                 f"CROSS JOIN {kind} r ON r.rid = p.rid"
             )
+            where = ["1"]
             arguments.insert(0, json.dumps(list(dict.fromkeys(problems))))
         elif ids is not None:
             source = f"{kind} r CROSS JOIN problem p ON p.rid = r.rid AND r.ns = p.ns"
@@ -264,7 +339,7 @@ class SQLiteStore:
         return (
             self._db()
             .execute(
-                "SELECT p.rid, p.pid, p.text, p.family, p.metadata, r.payload "
+                "SELECT r.seq, r.payload, p.rid, p.pid, p.text, p.family, p.metadata "
                 f"FROM {source} WHERE {' AND '.join(where)} ORDER BY r.seq",
                 arguments,
             )
@@ -290,7 +365,7 @@ class SQLiteStore:
         return (
             self._db()
             .execute(
-                f"SELECT r.payload FROM {kind} r WHERE {' AND '.join(where)} ORDER BY r.seq",
+                f"SELECT r.seq, r.payload FROM {kind} r WHERE {' AND '.join(where)} ORDER BY r.seq",
                 arguments,
             )
             .fetchall()
@@ -299,36 +374,37 @@ class SQLiteStore:
     def count(self, kind: str) -> int:
         """See `ExperienceStore.count`."""
         if kind == "problem":
-            table = "(SELECT DISTINCT rid, ns FROM experience)"
-        elif kind in (*OF_PROBLEM, *PLAIN):
-            table = kind
+            sql = (
+                "SELECT count(*) FROM problem p WHERE ns = ? "
+                "AND EXISTS (SELECT 1 FROM experience e WHERE e.rid = p.rid)"
+            )
+        elif kind in _TYPES:
+            sql = f"SELECT count(*) FROM {kind} WHERE ns = ?"
         else:
-            raise InvalidInputError(f"unknown kind {kind!r}")
+            raise _unknown(kind)
         with self._errors():
-            row = self._db().execute(f"SELECT count(*) FROM {table} WHERE ns = ?", (self._ns,))
-            return int(row.fetchone()[0])
+            return int(self._db().execute(sql, (self._ns,)).fetchone()[0])
 
     def changes(self, since: int, *, limit: int = 10_000) -> Changes:
         """See `ExperienceStore.changes`."""
         with self._errors():
             db = self._db()
+            # First the newest line, then those up to it: what comes in between is for next time.
+            head = db.execute("SELECT coalesce(max(seq), 0) FROM change").fetchone()[0]
+            if head <= since or not limit:
+                return Changes((), head)
             rows = db.execute(
-                "SELECT seq, op, kind, id, pid FROM change WHERE ns = ? AND seq > ? "
+                "SELECT seq, op, kind, id, pid FROM change WHERE ns = ? AND seq > ? AND seq <= ? "
                 "ORDER BY seq LIMIT ?",
-                (self._ns, since, limit),
-            ).fetchall()
-            head = db.execute(
-                "SELECT coalesce(max(seq), 0) FROM change WHERE ns = ?", (self._ns,)
-            ).fetchone()[0]
-        names = ("seq", "op", "kind", "id", "problem_id")
-        items = tuple(Change(**dict(zip(names, row, strict=True))) for row in rows)
-        return Changes(items=items, head=head)
+                (self._ns, since, head, limit),
+            )
+            return Changes(tuple(map(Change._make, rows)), head)
 
     def cached(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `ExperienceStore.cached`."""
         with self._errors():
             rows = self._db().execute(
-                "SELECT key, value FROM cache WHERE key IN (SELECT value FROM json_each(?))",
+                "SELECT c.key, c.value FROM json_each(?) j CROSS JOIN cached c ON c.key = j.value",
                 (json.dumps(list(keys)),),
             )
             found: dict[str, bytes] = dict(rows.fetchall())
@@ -337,7 +413,37 @@ class SQLiteStore:
     def cache(self, items: Sequence[tuple[str, bytes]]) -> None:
         """See `ExperienceStore.cache`."""
         with self._errors(), self._transaction() as db:
-            db.executemany("INSERT OR REPLACE INTO cache VALUES (?, ?)", items)
+            db.executemany("INSERT OR REPLACE INTO cached VALUES (?, ?)", items)
+
+    # ------------------------------------------------------------------ records
+
+    def _revived(self, kind: str, rows: Sequence[Any]) -> list[Any]:
+        """Records from rows (seq, payload) or (seq, payload, rid, pid, text, family, metadata)."""
+        model, records = _TYPES[kind], []
+        known: dict[int, Problem] = {}
+        for seq, payload, *problem in rows:
+            try:
+                data = from_json(payload)
+                if problem:
+                    rid, *fields = problem
+                    if rid not in known:
+                        known[rid] = self._problem(*fields)
+                    data["problem"] = known[rid]
+                records.append(model.__pydantic_validator__.validate_python(data))
+            except (ValueError, TypeError) as error:
+                raise PoolDamagedError(
+                    f"{self.path}: {kind} {seq} cannot be read: {error}"
+                ) from error
+        return records
+
+    def _problem(self, pid: str, text: str, family: str | None, metadata: str) -> Problem:
+        fields = {"id": pid, "text": text, "family": family, "metadata": from_json(metadata)}
+        try:
+            return Problem.__pydantic_validator__.validate_python(fields)  # type: ignore[no-any-return]
+        except ValidationError as error:
+            raise PoolDamagedError(
+                f"{self.path}: problem {pid!r} cannot be read: {error}"
+            ) from error
 
 
 def _restrict(
@@ -348,13 +454,7 @@ def _restrict(
         arguments.append(json.dumps(list(values)))
 
 
-def _problem(pid: str, text: str, family: str | None, metadata: str) -> Problem:
-    return Problem(id=pid, text=text, family=family, metadata=json.loads(metadata))
-
-
-def _revive(kind: str, row: tuple[Any, ...], known: dict[int, Problem]) -> Experience | Attempt:
-    rid, pid, text, family, metadata, payload = row
-    if rid not in known:
-        known[rid] = _problem(pid, text, family, metadata)
-    record = Experience if kind == "experience" else Attempt
-    return record(problem=known[rid], **json.loads(payload))
+def _unknown(kind: object) -> InvalidInputError:
+    return InvalidInputError(
+        f"unknown kind {kind!r}; known: experience, attempt, exposure, failure, problem"
+    )

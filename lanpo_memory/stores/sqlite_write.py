@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from lanpo_memory.types import (
     Attempt,
@@ -30,8 +31,14 @@ PLAIN = ("exposure", "failure")
 class Write:
     """One batch inside one open transaction."""
 
-    def __init__(self, db: sqlite3.Connection, ns: int, limits: Limits) -> None:
-        self._db, self._ns, self._limits = db, ns, limits
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        ns: int,
+        limits: Limits,
+        worth: Callable[[str], float] | None = None,
+    ) -> None:
+        self._db, self._ns, self._limits, self._worth = db, ns, limits, worth
         self._log: list[tuple[int, str, str, str, str]] = []
 
     def batch(self, batch: Batch) -> list[Receipt]:
@@ -82,9 +89,9 @@ class Write:
             ],
         )
         rows = self._db.execute(
-            "SELECT pid, rid, text FROM problem WHERE ns = ? "
-            "AND pid IN (SELECT value FROM json_each(?))",
-            (self._ns, json.dumps(list(problems))),
+            "SELECT p.pid, p.rid, p.text FROM json_each(?) j "
+            "CROSS JOIN problem p ON p.pid = j.value AND p.ns = ?",
+            (json.dumps(list(problems)), self._ns),
         ).fetchall()
         return {pid: rid for pid, rid, _ in rows}, {pid: text for pid, _, text in rows}
 
@@ -93,7 +100,7 @@ class Write:
     ) -> list[Receipt]:
         known = self._known("experience", [e.id for e in experiences])
         counts = self._counts_by_step(rids)
-        rows: list[tuple[int, str, int, int, str]] = []
+        rows: list[tuple[int, str, int, int, str, str]] = []
         receipts: list[Receipt] = []
         touched: dict[int, str] = {}
         for e in experiences:
@@ -105,12 +112,13 @@ class Write:
             known.add(e.id)
             counts[rid, step] += 1
             touched[rid] = pid
-            rows.append((self._ns, e.id, rid, step, e.model_dump_json(exclude={"problem"})))
+            payload = e.model_dump_json(exclude={"problem"})
+            rows.append((self._ns, e.id, rid, step, payload, e.lesson_id))
             self._log.append((self._ns, "add", "experience", e.id, pid))
         self._db.executemany(
-            "INSERT INTO experience (ns, id, rid, step, payload) VALUES (?, ?, ?, ?, ?)", rows
+            "INSERT INTO experience (ns, id, rid, step, payload, lesson) VALUES (?,?,?,?,?,?)", rows
         )
-        evicted = self._evict("experience", touched, self._limits.capacity)
+        evicted = self._evict_experiences(touched)
         return [
             Receipt(status="evicted", id=r.id, reason="pushed out by later ones of this batch")
             if r.status == "added" and r.id in evicted
@@ -187,8 +195,8 @@ class Write:
 
     def _known(self, kind: str, ids: Sequence[str]) -> set[str]:
         rows = self._db.execute(
-            f"SELECT id FROM {kind} WHERE ns = ? AND id IN (SELECT value FROM json_each(?))",
-            (self._ns, json.dumps(list(ids))),
+            f"SELECT r.id FROM json_each(?) j CROSS JOIN {kind} r ON r.id = j.value AND r.ns = ?",
+            (json.dumps(list(ids)), self._ns),
         )
         return {row[0] for row in rows}
 
@@ -196,29 +204,57 @@ class Write:
         counts: defaultdict[tuple[int, int], int] = defaultdict(int)
         if self._limits.per_step is not None:
             rows = self._db.execute(
-                "SELECT rid, step, count(*) FROM experience "
-                "WHERE rid IN (SELECT value FROM json_each(?)) GROUP BY rid, step",
+                "SELECT e.rid, e.step, count(*) FROM json_each(?) j "
+                "CROSS JOIN experience e ON e.rid = j.value GROUP BY e.rid, e.step",
                 (json.dumps(list(rids.values())),),
             )
             counts.update({(rid, step): n for rid, step, n in rows})
         return counts
 
+    def _evict_experiences(self, touched: dict[int, str]) -> set[str]:
+        if self._worth is None:
+            return self._evict("experience", touched, self._limits.capacity)
+        return self._evict_by_worth(touched, self._worth)
+
     def _evict(self, kind: str, touched: dict[int, str], limit: int | None) -> set[str]:
         """First in, first out, per problem."""
         if limit is None or not touched:
             return set()
+        # Older than the newest `limit` of its problem: found in the index alone.
         rows = self._db.execute(
-            f"SELECT seq, id, rid FROM (SELECT seq, id, rid, row_number() OVER "
-            f"(PARTITION BY rid ORDER BY seq DESC) AS age FROM {kind} "
-            f"WHERE rid IN (SELECT value FROM json_each(?))) WHERE age > ? ORDER BY seq",
-            (json.dumps(list(touched)), limit),
+            f"SELECT r.seq, r.id, r.rid FROM json_each(?) j CROSS JOIN {kind} r ON r.rid = j.value "
+            f"AND r.seq < (SELECT n.seq FROM {kind} n WHERE n.rid = j.value "
+            "ORDER BY n.seq DESC LIMIT 1 OFFSET ?) ORDER BY r.seq",
+            (json.dumps(list(touched)), limit - 1),
         ).fetchall()
+        return self._drop(kind, rows, touched)
+
+    def _evict_by_worth(self, touched: dict[int, str], worth: Callable[[str], float]) -> set[str]:
+        """Whatever is worth least, the oldest of equals first."""
+        limit = self._limits.capacity
+        if limit is None or not touched:
+            return set()
+        rows = self._db.execute(
+            "SELECT e.seq, e.id, e.rid, e.lesson FROM json_each(?) j "
+            "CROSS JOIN experience e ON e.rid = j.value ORDER BY e.rid",
+            (json.dumps(list(touched)),),
+        ).fetchall()
+        out = []
+        for _, group in groupby(rows, key=lambda row: row[2]):
+            held = sorted(group, key=lambda row: (worth(row[3]), row[0]))
+            out += held[: max(0, len(held) - limit)]
+        return self._drop("experience", sorted(row[:3] for row in out), touched)
+
+    def _drop(
+        self, kind: str, rows: Sequence[tuple[int, str, int]], touched: dict[int, str]
+    ) -> set[str]:
         self._db.executemany(f"DELETE FROM {kind} WHERE seq = ?", [(row[0],) for row in rows])
         self._log += [(self._ns, "evict", kind, row[1], touched[row[2]]) for row in rows]
         return {row[1] for row in rows}
 
 
 def _refusal(problem: Problem, texts: dict[str, str]) -> str | None:
-    if normalise(texts[problem.id]) == normalise(problem.text):
+    known = texts[problem.id]
+    if known == problem.text or normalise(known) == normalise(problem.text):
         return None
     return f"problem id {problem.id!r} is stored with another text"

@@ -20,7 +20,19 @@ ROOT = Path(__file__).parents[2]
 
 FOUNDATION = ["errors", "types", "protocols", "texts"]
 PROVIDERS = ["stores", "retrievers", "models", "embedders"]
-POOL = ["pool", "filters", "schedules", "prompts", "parsing", "importers", "snapshots", "utility"]
+POOL = [
+    "calibration",
+    "filters",
+    "importers",
+    "parsing",
+    "pool",
+    "prompts",
+    "reindex",
+    "schedules",
+    "selection",
+    "snapshots",
+    "utility",
+]
 GUIDE = ["guide", "summarizers", "reflectors", "relevance"]
 ADAPTER = ["adapter", "solving"]
 
@@ -35,7 +47,8 @@ ALLOWED: dict[str, set[str]] = {
     **{part: {*FOUNDATION, *POOL, *GUIDE} for part in GUIDE},
     **{part: {*FOUNDATION, *POOL, *GUIDE, *ADAPTER} for part in ADAPTER},
 }
-ALLOWED["pool"] |= {"stores", "retrievers"}  # open_pool("sqlite:///...") chooses them
+ALLOWED["pool"] |= {"stores", "retrievers", "embedders"}  # open_pool("sqlite:///...") chooses
+ALLOWED["reindex"] |= {"embedders"}  # fills the cache that the pool reads
 ALLOWED["testing"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED} - {"testing"}
 ALLOWED["__init__"] = ALLOWED["cli"]

@@ -31,7 +31,9 @@ def test_guidance_comes_from_other_problems_that_are_relevant_and_says_so():
     assert len(found.guidance.experience_ids) == len(found.guidance.lesson_ids) == 2
     assert {c.retrieved.experience.principles[0] for c in found.used} < {"one", "two", "three"}
     assert all(c.retrieved.experience.principles[0] in found.guidance.text for c in found.used)
-    far = [c for c in found.candidates if c.retrieved.experience.principles[0] == "far"]
+    explained = Guide(FRUIT, gamma=0.3, experiences=2).explain(QUERY)
+    assert explained.guidance == found.guidance
+    far = [c for c in explained.candidates if c.retrieved.experience.principles[0] == "far"]
     assert "below gamma" in str(far[0].dropped)
 
 
@@ -39,7 +41,8 @@ def test_the_problem_itself_never_guides_itself_reworded_or_not():
     for text in ("red apples in a box 1", "Red apples, in a box: 1"):
         guide = Guide(FRUIT, gamma=0.0, experiences=9, shortlist=9)
         found = guide.inter([Problem(text=text)])[0]
-        own = [c for c in found.candidates if c.retrieved.experience.principles[0] == "one"]
+        explained = guide.explain(Problem(text=text)).candidates
+        own = [c for c in explained if c.retrieved.experience.principles[0] == "one"]
         assert "the same problem" in str(own[0].dropped)
         assert "one" not in {c.retrieved.experience.principles[0] for c in found.used}
 

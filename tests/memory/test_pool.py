@@ -258,7 +258,7 @@ def test_a_damaged_snapshot_changes_nothing(open_: Open, tmp_path: Path):
         with pytest.raises(PoolFormatError):
             pool.restore(path)
         assert pool.digest() == before, name
-    path.write_text(lines[0].replace('"schema_version": 1', '"schema_version": 99'))
+    path.write_text(lines[0].replace('"schema_version": 2', '"schema_version": 99'))
     with pytest.raises(PoolVersionError, match="pip install -U"):
         pool.restore(path)
     with pytest.raises(PoolNotFoundError):

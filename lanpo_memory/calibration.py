@@ -1,0 +1,145 @@
+"""How large gamma has to be: the share of problems that find guidance, for a scorer at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+
+from lanpo_memory.errors import ConfigError, InvalidInputError
+from lanpo_memory.protocols import ExperienceStore
+from lanpo_memory.types import Problem, Promise
+
+if TYPE_CHECKING:
+    from lanpo_memory.guide import Guide
+
+__all__ = [
+    "Calibration",
+    "calibrate_gamma",
+    "fit_gamma",
+    "load_calibration",
+    "store_calibration",
+]
+
+_GRID = tuple(round(0.05 * i, 2) for i in range(21))
+
+
+class Calibration(BaseModel):
+    """A gamma for one scorer on one pool, and the hit-rate curve that it was read from.
+
+    `hit_rate` is the share of the `queries` for which at least one experience is `gamma` similar
+    or more; `curve` holds (gamma, hit rate) from 0 to 1 in steps of 0.05.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    fingerprint: str
+    gamma: FiniteFloat
+    hit_rate: FiniteFloat
+    target: FiniteFloat
+    queries: int
+    curve: tuple[tuple[float, float], ...]
+
+
+def fit_gamma(best: Sequence[float], *, target: float, fingerprint: str) -> Calibration:
+    """Return the largest gamma at which the share of `best` that reach it is at least `target`.
+
+    Args:
+        best: for each query the similarity of its best candidate, 0 where there is none.
+        target: the wanted hit rate, in (0, 1].
+        fingerprint: of the scorer.
+
+    Raises:
+        ConfigError: a target outside (0, 1].
+        InvalidInputError: no queries.
+
+    >>> fit_gamma([0.2, 0.4, 0.6, 0.8], target=0.5, fingerprint="cosine").gamma
+    0.6
+    """
+    if not 0.0 < target <= 1.0:
+        raise ConfigError(f"target must lie in (0, 1], got {target}")
+    if not len(best):
+        raise InvalidInputError("calibration needs problems; there are none")
+    found = np.sort(np.asarray(best, dtype=np.float64))[::-1]
+    wanted = int(np.ceil(target * len(found)))
+    # Rounded down, so that the query that decides still reaches it.
+    gamma = float(np.floor(found[wanted - 1] * 1e4) / 1e4)
+    return Calibration(
+        fingerprint=fingerprint,
+        gamma=gamma,
+        hit_rate=float(np.mean(found >= gamma)),
+        target=target,
+        queries=len(found),
+        curve=tuple((g, float(np.mean(found >= g))) for g in _GRID),
+    )
+
+
+def calibrate_gamma(
+    guide: Guide,
+    problems: Sequence[Problem] | None = None,
+    *,
+    target: float = 0.5,
+    save: bool = True,
+) -> Calibration:
+    """Find the gamma at which a share `target` of the problems gets inter-sample guidance.
+
+    A problem never counts as its own guidance: what a guide's filters drop (the problem itself,
+    reworded or not, and whatever else it was given) does not count here.
+
+    Args:
+        guide: its pool, retriever, relevance and filters are those that are calibrated.
+        problems: the queries, as they will come; by default a sample of the pool's own problems.
+        target: the wanted hit rate, in (0, 1].
+        save: keep the result in the pool, for every guide with this scorer and ``gamma=None``.
+
+    Raises:
+        ConfigError: a target outside (0, 1].
+        InvalidInputError: the pool or the list of problems is empty.
+
+    >>> from lanpo_memory import Experience, ExperiencePool, Guide
+    >>> pool = ExperiencePool()
+    >>> texts = ["Sum 1 to 9", "Sum 1 to 99", "Area of a circle", "Area of a square"]
+    >>> lessons = [Experience(problem=Problem(text=t), thoughts=t) for t in texts]
+    >>> receipts = pool.add(lessons)
+    >>> found = calibrate_gamma(Guide(pool), target=1.0)
+    >>> found.hit_rate, Guide(pool).gamma == found.gamma
+    (1.0, True)
+    """
+    pool = guide.pool
+    if problems is None:
+        held = sorted(pool.store.read("problem"), key=lambda problem: problem.id)
+        problems = held[:: max(1, len(held) // _SAMPLE)][:_SAMPLE]
+    result = fit_gamma(
+        guide.best_similarities(problems), target=target, fingerprint=guide.fingerprint
+    )
+    if save:
+        store_calibration(pool.store, result)
+    return result
+
+
+_SAMPLE = 1_000  # of a pool's own problems: the hit rate is then known to about 3 %
+
+
+def store_calibration(store: ExperienceStore, calibration: Calibration) -> None:
+    """Keep a calibration in a pool, in place of an older one of the same scorer."""
+    key = _key(store, calibration.fingerprint)
+    store.cache([(key, calibration.model_dump_json().encode())])
+
+
+def load_calibration(store: ExperienceStore, fingerprint: str) -> Calibration | None:
+    """Return what was kept for a scorer, `None` if nothing was or it cannot be read."""
+    if Promise.CACHE not in store.promises:
+        return None
+    value: Any = store.cached([_key(store, fingerprint)])[0]
+    if value is None:
+        return None
+    try:
+        return Calibration.model_validate_json(value)
+    except ValueError:
+        return None
+
+
+def _key(store: ExperienceStore, fingerprint: str) -> str:
+    return f"gamma:{store.namespace}:{fingerprint}"
