@@ -202,13 +202,22 @@ class ExperiencePool:
         self.sync()
         early = [f for f in filters if isinstance(f, ProblemFilter)]
         late = [f for f in filters if not isinstance(f, ProblemFilter)]
-        hits_P = [
-            self._sieved(problem, hits, early)
-            for problem, hits in zip(
-                problems, self.retriever.retrieve(problems, k=width), strict=True
-            )
-        ]
-        return self._read(problems, hits_P, k, newest, late)
+        hits_P = self.retriever.retrieve(problems, k=width)
+        found_P: list[list[Retrieved]] = [[] for _ in problems]
+        start, size = 0, -(-k // newest)
+        while unfinished := [
+            i for i, hits in enumerate(hits_P) if len(found_P[i]) < k and len(hits) > start
+        ]:
+            # In growing portions, until each problem has its k: the rest is never looked at.
+            portions = {
+                i: self._sieved(problems[i], hits_P[i][start : start + size], early)
+                for i in unfinished
+            }
+            by_problem = self._experiences_of(portions.values(), newest)
+            for i, hits in portions.items():
+                found_P[i] += self._retrieved(problems[i], hits, by_problem, late)
+            start, size = start + size, 2 * size
+        return [found[:k] for found in found_P]
 
     def _sieved(
         self, problem: Problem, hits: Sequence[Hit], filters: Sequence[ProblemFilter]
@@ -221,35 +230,14 @@ class ExperiencePool:
             kept = [hit for hit, reason in zip(kept, verdicts, strict=True) if reason is None]
         return kept
 
-    def _read(
-        self,
-        problems: Sequence[Problem],
-        hits_P: Sequence[Sequence[Hit]],
-        k: int,
-        newest: int,
-        filters: Sequence[ExperienceFilter],
-    ) -> list[list[Retrieved]]:
-        """Experiences of the hits, read in growing portions until each problem has its `k`."""
-        found_P: list[list[Retrieved]] = [[] for _ in problems]
-        start, size = 0, -(-k // newest)
-        while portions := {
-            i: hits[start : start + size]
-            for i, hits in enumerate(hits_P)
-            if len(found_P[i]) < k and len(hits) > start
-        }:
-            by_problem = self._experiences_of(portions.values(), newest)
-            for i, hits in portions.items():
-                found_P[i] += self._retrieved(problems[i], hits, by_problem, filters)
-            start, size = start + size, 2 * size
-        return [found[:k] for found in found_P]
-
     def _experiences_of(
         self, portions: Iterable[Sequence[Hit]], newest: int
     ) -> Mapping[str, list[Experience]]:
         wanted = list(dict.fromkeys(hit.problem_id for hits in portions for hit in hits))
         by_problem: defaultdict[str, list[Experience]] = defaultdict(list)
-        for experience in self.store.read("experience", problems=wanted, newest=newest):
-            by_problem[experience.problem.id].append(experience)
+        if wanted:
+            for experience in self.store.read("experience", problems=wanted, newest=newest):
+                by_problem[experience.problem.id].append(experience)
         return by_problem
 
     def _retrieved(

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from lanpo_memory.errors import (
     PoolVersionError,
     PoolWriteError,
 )
+from lanpo_memory.legacy import id_1, renamed
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -40,14 +41,23 @@ _RECORDS: dict[str, tuple[str, type[Any]]] = {
 }
 
 
+def _id(experience: Experience) -> str:
+    return experience.id
+
+
 def digest_of(
-    experiences: Iterable[Experience], attempts: Iterable[Attempt], exposures: Iterable[Exposure]
+    experiences: Iterable[Experience],
+    attempts: Iterable[Attempt],
+    exposures: Iterable[Exposure],
+    identify: Callable[[Experience], str] = _id,
 ) -> str:
     """Hash the content of a pool, whose records come in the order in which they were written."""
     lines: defaultdict[str, list[str]] = defaultdict(list)
     for e in experiences:
         m = e.metadata
-        lines[e.problem.id].append(json.dumps(["e", e.id, m.step, m.reward, m.correct, m.parents]))
+        lines[e.problem.id].append(
+            json.dumps(["e", identify(e), m.step, m.reward, m.correct, m.parents])
+        )
     for a in attempts:
         lines[a.problem.id].append(json.dumps(["a", a.id, a.step]))
     for x in exposures:
@@ -218,9 +228,25 @@ class _Reader:
                 f"{self._source} is damaged: it has no footer, its end is missing"
             )
         found = {name: tuple(records.values()) for name, records in self._found.items()}
-        digest = digest_of(found["experiences"], found["attempts"], found["exposures"])
+        old = first["schema_version"] == 1
+        digest = digest_of(
+            found["experiences"], found["attempts"], found["exposures"], id_1 if old else _id
+        )
         if digest != first.get("digest"):
             raise PoolFormatError(
                 f"{self._source} is damaged: its content does not match its digest"
             )
-        return Batch(**found)
+        return Batch(**(_from_1(found) if old else found))
+
+
+def _from_1(found: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """The records of a snapshot of version 1 with their experiences under today's ids."""
+    new = {id_1(e): e.id for e in found["experiences"]}
+    experiences = [
+        e._with(metadata=e.metadata._with(parents=tuple(renamed(e.metadata.parents, new))))
+        for e in found["experiences"]
+    ]
+    exposures = [
+        x._with(experience_ids=tuple(renamed(x.experience_ids, new))) for x in found["exposures"]
+    ]
+    return {**found, "experiences": tuple(experiences), "exposures": tuple(exposures)}

@@ -290,8 +290,12 @@ class Experience(_Frozen):
 
     @cached_property
     def id(self) -> str:
-        """Hash of problem, thoughts, principles and pitfalls: adding again is idempotent."""
-        return fingerprint(self.problem.id, self.lesson_id)
+        """Hash of problem, thoughts, principles and pitfalls: adding again is idempotent.
+
+        Eight digits for the problem, twelve for the experience: a store that is sorted by id has
+        the experiences of one problem side by side.
+        """
+        return fingerprint(self.problem.id)[:8] + fingerprint(self.problem.id, self.lesson_id)[:12]
 
     @cached_property
     def lesson_id(self) -> str:
@@ -301,7 +305,7 @@ class Experience(_Frozen):
         )
 
 
-class Hit(_Frozen):
+class Hit(NamedTuple):
     """A problem found by a retriever. `score` is in the retriever's unit, `similarity` in 0..1."""
 
     problem_id: str

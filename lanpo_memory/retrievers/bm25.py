@@ -84,7 +84,10 @@ class BM25Retriever:
                 if slot is not None:
                     self._postings.remove(slot)
                     changed = True
-            new = {p.id: p for p in added if p.id not in self._slots}
+            new: dict[str, Problem] = {}
+            for problem in added:
+                if problem.id not in self._slots:
+                    new.setdefault(problem.id, problem)
             if new:
                 self._add(list(new.values()))
             if self._postings.dead > 64 and self._postings.dead > len(self._slots):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.protocols import Embedder, Retriever
-from lanpo_memory.retrievers.vectors import EmbeddedProblems, check_k, nearest
+from lanpo_memory.retrievers.vectors import EmbeddedProblems, as_hits, check_k, nearest
 from lanpo_memory.types import Hit, Problem
 
 __all__ = ["CosineRetriever", "Shortlister"]
@@ -97,7 +97,7 @@ class CosineRetriever:
     ) -> list[Hit]:
         with self._problems.lock:  # some of the candidates may be removed by now
             here, rows = self._problems.vectors.known(ids)
-        return nearest(here, rows, rows @ row, k, row, query.id) if here else []
+        return as_hits(*nearest(here, rows, rows @ row, k, row, query.id)) if here else []
 
 
 def candidates(base: Retriever, queries: Sequence[Problem], *, k: int) -> list[list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanpo_memory.protocols import Embedder
-from lanpo_memory.retrievers.vectors import EmbeddedProblems, check_k, cosines, nearest
+from lanpo_memory.retrievers.vectors import EmbeddedProblems, as_hits, check_k, cosines, nearest
 from lanpo_memory.types import Hit, Problem
 
 __all__ = ["DenseRetriever"]
@@ -51,9 +51,18 @@ class DenseRetriever:
 
     def retrieve(self, queries: Sequence[Problem], *, k: int) -> list[list[Hit]]:
         """Return the `k` problems closest to each query, best first."""
+        return [as_hits(*found) for found in self.shortlist(queries, k=k)]
+
+    def shortlist(
+        self, queries: Sequence[Problem], *, k: int
+    ) -> list[tuple[list[str], NDArray[np.float32]]]:
+        """Return ids and cosines of the `k` problems closest to each query, best first.
+
+        The same as `retrieve`, without an object for each hit.
+        """
         check_k(k)
         if not queries or not len(self):
-            return [[] for _ in queries]
+            return [([], np.zeros(0, dtype=np.float32)) for _ in queries]
         return self.nearest(queries, self.embed(queries), k=k)
 
     def embed(self, queries: Sequence[Problem]) -> NDArray[np.float32]:
@@ -62,11 +71,11 @@ class DenseRetriever:
 
     def nearest(
         self, queries: Sequence[Problem], rows: NDArray[np.float32], *, k: int
-    ) -> list[list[Hit]]:
-        """Like `retrieve`, for queries whose rows are known."""
+    ) -> list[tuple[list[str], NDArray[np.float32]]]:
+        """Like `shortlist`, for queries whose rows are known."""
         with self._problems.lock:
             if not len(self):
-                return [[] for _ in queries]
+                return [([], np.zeros(0, dtype=np.float32)) for _ in queries]
             ids, matrix = self._problems.vectors.ids, self._problems.vectors.matrix
             step = max(1, _BLOCK_SCORES // len(matrix))
             blocks = (rows[i : i + step] @ matrix.T for i in range(0, len(rows), step))

@@ -86,14 +86,13 @@ class HybridRetriever:
         width = max(k, self._shortlist)
         lexical_P = candidates(self._lexical, queries, k=width)
         rows = self._dense.embed(queries)
-        dense_P = [
-            [hit.problem_id for hit in hits] for hits in self._dense.nearest(queries, rows, k=width)
-        ]
-        sums_P = [self._fuse(*rankings) for rankings in zip(lexical_P, dense_P, strict=True)]
-        cosines_P = self._dense.cosines(rows, [list(sums) for sums in sums_P])
+        dense_P = self._dense.nearest(queries, rows, k=width)
+        cosines_P = self._cosines(rows, lexical_P, dense_P)
         return [
-            _hits(sums, cosines, k, query.id)
-            for sums, cosines, query in zip(sums_P, cosines_P, queries, strict=True)
+            _hits(self._fuse(lexical, dense), cosines, k, query.id)
+            for query, lexical, (dense, _), cosines in zip(
+                queries, lexical_P, dense_P, cosines_P, strict=True
+            )
         ]
 
     def _fuse(self, *rankings: Sequence[str]) -> dict[str, float]:
@@ -103,14 +102,31 @@ class HybridRetriever:
                 sums[problem_id] = sums.get(problem_id, 0.0) + 1.0 / (self._rrf_k + rank)
         return sums
 
+    def _cosines(
+        self,
+        rows: NDArray[np.float32],
+        lexical_P: Sequence[Sequence[str]],
+        dense_P: Sequence[tuple[list[str], NDArray[np.float32]]],
+    ) -> list[dict[str, float]]:
+        """The cosine of every problem of both rankings; those that are gone are left out."""
+        known_P = [dict(zip(ids, found.tolist(), strict=True)) for ids, found in dense_P]
+        rest_P = [
+            [problem_id for problem_id in lexical if problem_id not in known]
+            for lexical, known in zip(lexical_P, known_P, strict=True)
+        ]
+        found_P = self._dense.cosines(rows, rest_P)
+        for known, rest, found in zip(known_P, rest_P, found_P, strict=True):
+            pairs = zip(rest, found.tolist(), strict=True)
+            known.update((i, cosine) for i, cosine in pairs if not math.isnan(cosine))
+        return known_P
 
-def _hits(sums: dict[str, float], cosines: NDArray[np.float32], k: int, query_id: str) -> list[Hit]:
-    ranked = sorted(
-        (-score, -cosine, hash64(query_id, problem_id), problem_id)
-        for (problem_id, score), cosine in zip(sums.items(), cosines.tolist(), strict=True)
-        if not math.isnan(cosine)  # removed in the meantime
-    )
+
+def _hits(sums: dict[str, float], cosines: dict[str, float], k: int, query_id: str) -> list[Hit]:
+    ranked = sorted((-sums[i], -cosine, i) for i, cosine in cosines.items())
+    last = ranked[min(k, len(ranked)) - 1][:2] if ranked else (0.0, 0.0)
+    tied = [entry for entry in ranked if entry[:2] <= last]
+    tied.sort(key=lambda entry: (*entry[:2], hash64(query_id, entry[2])))
     return [
         Hit(problem_id=problem_id, score=-score, similarity=min(1.0, max(0.0, -cosine)))
-        for score, cosine, _, problem_id in ranked[:k]
+        for score, cosine, problem_id in tied[:k]
     ]

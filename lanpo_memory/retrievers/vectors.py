@@ -62,8 +62,11 @@ class Vectors:
 
     def known(self, ids: Sequence[str]) -> tuple[list[str], NDArray[np.float32]]:
         """Return those of the ids that are here, and a copy of their rows."""
-        places = {i: slot for i in ids if (slot := self._slots.get(i)) is not None}
-        return list(places), self._rows[np.array(list(places.values()), dtype=np.intp)]
+        slots = [self._slots.get(problem_id, -1) for problem_id in ids]
+        if -1 in slots:
+            ids = [problem_id for problem_id, slot in zip(ids, slots, strict=True) if slot >= 0]
+            slots = [slot for slot in slots if slot >= 0]
+        return list(ids), self._rows[np.array(slots, dtype=np.intp)]
 
     def add(self, ids: Sequence[str], rows: NDArray[np.float32]) -> None:
         """Store one row for each id, shape (n, d); a known id is left as it is.
@@ -206,11 +209,10 @@ def nearest(
     k: int,
     query: NDArray[np.float32],
     query_id: str,
-) -> list[Hit]:
-    """Return the `k` of these rows that are closest to the query, best first.
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Return ids and cosines of the `k` of these rows that are closest to the query, best first.
 
     `scores` are the products in single precision: they only say which rows to compute exactly.
-    The score of a hit is the cosine; negative ones have similarity 0.
     """
     places = np.arange(len(scores))
     if len(scores) > k:
@@ -218,11 +220,13 @@ def nearest(
         places = np.flatnonzero(scores >= threshold - np.float32(_MARGIN))
     near = [ids[place] for place in places.tolist()]
     exact = cosines(rows[places], query)
+    order = best(near, exact, k, query_id)
+    return [near[place] for place in order], exact[order]
+
+
+def as_hits(ids: Sequence[str], cosines: NDArray[np.float32]) -> list[Hit]:
+    """Return hits whose score is the cosine and whose similarity is 0 where that is negative."""
     return [
-        Hit(
-            problem_id=near[place],
-            score=float(exact[place]),
-            similarity=min(1.0, max(0.0, float(exact[place]))),
-        )
-        for place in best(near, exact, k, query_id)
+        Hit(problem_id=problem_id, score=cosine, similarity=min(1.0, max(0.0, cosine)))
+        for problem_id, cosine in zip(ids, cosines.tolist(), strict=True)
     ]

@@ -144,7 +144,13 @@ class SQLiteStore:
         switch_to_wal(db, self._timeout_s)
         with self._transaction() as db:
             seen = self._version(db)  # another process may have been first
-            migrate(db, seen)
+            try:
+                migrate(db, seen)
+            except (ValueError, KeyError, TypeError) as error:
+                raise PoolDamagedError(
+                    f"{self.path} has schema version {seen} and cannot be brought to {VERSION}: "
+                    f"{error}; it was not touched"
+                ) from error
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     def _version(self, db: sqlite3.Connection) -> int:

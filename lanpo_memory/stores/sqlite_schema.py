@@ -15,9 +15,7 @@ __all__ = ["APPLICATION_ID", "HEADER", "VERSION", "expected", "migrate", "schema
 APPLICATION_ID = 0x4C414E50  # "LANP": tells a pool from any other SQLite file
 HEADER = b"SQLite format 3\0"
 
-# Numbered: a file's `user_version` says how many of these it has seen. Never edit, only append.
-_MIGRATIONS = (
-    """
+_VERSION_1 = """
     CREATE TABLE namespace (ns INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
     CREATE TABLE problem (
         rid INTEGER PRIMARY KEY AUTOINCREMENT, ns INTEGER NOT NULL, pid TEXT NOT NULL,
@@ -43,38 +41,87 @@ _MIGRATIONS = (
         kind TEXT NOT NULL, id TEXT NOT NULL, pid TEXT NOT NULL);
     CREATE INDEX change_of ON change (ns, seq);
     CREATE TABLE cache (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    """,
-    # The lesson's id beside each experience, for eviction by utility; the step inside the index
-    # that eviction walks; a change log that is appended to and nothing else; a cache for long
-    # values, of which two fit on a page.
     """
-    ALTER TABLE experience ADD COLUMN lesson TEXT NOT NULL DEFAULT '';
-    UPDATE experience SET lesson = lanpo_lesson(payload);
+
+# The lesson's id beside each experience, for eviction by utility; the step inside the index that
+# eviction walks; a change log that is appended to and nothing else; a cache for long values, of
+# which two fit on a page.
+_VERSION_2 = """
     DROP INDEX experience_of;
+    ALTER TABLE experience RENAME TO experience_1;
+    CREATE TABLE experience (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, ns INTEGER NOT NULL, id TEXT NOT NULL,
+        rid INTEGER NOT NULL, step INTEGER NOT NULL, lesson TEXT NOT NULL, payload TEXT NOT NULL,
+        UNIQUE (ns, id));
     CREATE INDEX experience_of ON experience (rid, seq, step);
+    INSERT INTO sqlite_sequence SELECT 'experience', seq FROM sqlite_sequence
+        WHERE name = 'experience_1';
     DROP INDEX change_of;
     CREATE TABLE cached (key TEXT PRIMARY KEY, value BLOB NOT NULL);
     INSERT INTO cached SELECT key, value FROM cache;
     DROP TABLE cache;
-    """,
-)
+    """
+
+
+def _create(db: sqlite3.Connection) -> None:
+    _run(db, _VERSION_1)
+
+
+def _to_2(db: sqlite3.Connection) -> None:
+    _run(db, _VERSION_2)
+    # Ids that begin with the problem: everything that names one is renamed with it.
+    new: dict[tuple[int, str], str] = {}
+    lessons: dict[int, str] = {}
+    for seq, ns, old, pid, payload in db.execute(
+        "SELECT e.seq, e.ns, e.id, p.pid, e.payload FROM experience_1 e "
+        "JOIN problem p ON p.rid = e.rid"
+    ):
+        experience = Experience(problem=Problem(text="any", id=pid), **json.loads(payload))
+        new[ns, old], lessons[seq] = experience.id, experience.lesson_id
+    rows = db.execute("SELECT seq, ns, id, rid, step, payload FROM experience_1 ORDER BY seq")
+    db.executemany(
+        "INSERT INTO experience (seq, ns, id, rid, step, lesson, payload) VALUES (?,?,?,?,?,?,?)",
+        (
+            (seq, ns, new[ns, old], rid, step, lessons[seq], _renamed(payload, "parents", ns, new))
+            for seq, ns, old, rid, step, payload in rows
+        ),
+    )
+    _run(db, "DROP TABLE experience_1")
+    exposures = db.execute("SELECT seq, ns, payload FROM exposure").fetchall()
+    db.executemany(
+        "UPDATE exposure SET payload = ? WHERE seq = ?",
+        ((_renamed(payload, "experience_ids", ns, new), seq) for seq, ns, payload in exposures),
+    )
+
+
+def _renamed(payload: str, name: str, ns: int, new: dict[tuple[int, str], str]) -> str:
+    if f'"{name}":[]' in payload:
+        return payload
+    record = json.loads(payload)
+    owner = record["metadata"] if name == "parents" else record
+    owner[name] = [new.get((ns, each), each) for each in owner[name]]
+    return json.dumps(record)
+
+
+def _run(db: sqlite3.Connection, script: str) -> None:
+    for statement in filter(str.strip, script.split(";")):
+        db.execute(statement)
+
+
+# Numbered: a file's `user_version` says how many of these it has seen. Never edit, only append.
+_MIGRATIONS = (_create, _to_2)
 VERSION = len(_MIGRATIONS)
 
 
 def migrate(db: sqlite3.Connection, since: int, until: int = VERSION) -> None:
-    """Bring the schema from one version to another, inside the caller's transaction."""
-    db.create_function("lanpo_lesson", 1, _lesson, deterministic=True)
+    """Bring the schema from one version to another, inside the caller's transaction.
+
+    Raises:
+        InvalidInputError: a record of the old file cannot be read.
+    """
     for number in range(since, until):
-        for statement in filter(str.strip, _MIGRATIONS[number].split(";")):
-            db.execute(statement)
+        _MIGRATIONS[number](db)
         db.execute(f"PRAGMA user_version = {number + 1}")
-
-
-def _lesson(payload: str) -> str:
-    return Experience(problem=_ANY, **json.loads(payload)).lesson_id
-
-
-_ANY = Problem(text="any", id="any")
 
 
 def schema(db: sqlite3.Connection) -> frozenset[tuple[str, str, str]]:
