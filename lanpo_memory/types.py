@@ -15,11 +15,11 @@ handed, has no reward and no verdict.
 from __future__ import annotations
 
 import hashlib
-import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
@@ -110,8 +110,17 @@ def fingerprint(*parts: str) -> str:
     >>> fingerprint("a", "b") == fingerprint("ab")
     False
     """
-    joined = json.dumps(parts, ensure_ascii=True).encode()
-    return hashlib.blake2b(joined, digest_size=10).hexdigest()
+    return hashlib.blake2b(_listed(parts).encode(), digest_size=10).hexdigest()
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """`json.dumps(texts)`, five times as fast: ids are made for every experience there is."""
+    return f"[{', '.join(map(encode_basestring_ascii, texts))}]"
+
+
+@lru_cache(4_096)
+def _of_problem(problem_id: str) -> str:
+    return fingerprint(problem_id)[:8]
 
 
 def _check_text(text: str) -> str:
@@ -295,13 +304,13 @@ class Experience(_Frozen):
         Eight digits for the problem, twelve for the experience: a store that is sorted by id has
         the experiences of one problem side by side.
         """
-        return fingerprint(self.problem.id)[:8] + fingerprint(self.problem.id, self.lesson_id)[:12]
+        return _of_problem(self.problem.id) + fingerprint(self.problem.id, self.lesson_id)[:12]
 
     @cached_property
     def lesson_id(self) -> str:
         """Like `id` without the problem: the same lesson learned elsewhere shares its evidence."""
         return fingerprint(
-            normalise(self.thoughts), json.dumps(self.principles), json.dumps(self.pitfalls)
+            normalise(self.thoughts), _listed(self.principles), _listed(self.pitfalls)
         )
 
 

@@ -79,7 +79,8 @@ class SQLiteStore:
         timeout_s: how long to wait for another process's write lock.
 
     Raises:
-        PoolNotFoundError: there is no such file (or folder, when creating).
+        PoolNotFoundError: there is no such file (or folder, when creating), or, without `create`,
+            no such namespace in it.
         PoolFormatError: the file is not a pool; it was not touched.
         PoolVersionError: the file was written by a newer version; it was not touched.
         PoolReadOnlyError: the file or its folder may not be written.
@@ -107,7 +108,7 @@ class SQLiteStore:
         try:
             with self._errors():
                 self._prepare()
-                self._ns = self._number()
+                self._ns = self._number(create)
         except LanpoError:
             self.close()
             raise
@@ -175,10 +176,16 @@ class SQLiteStore:
             )
         return version
 
-    def _number(self) -> int:
+    def _number(self, create: bool) -> int:
         """This namespace's number, made if it is new."""
         find = "SELECT ns FROM namespace WHERE name = ?"
         row = self._db().execute(find, (self.namespace,)).fetchone()
+        if row is None and not create:
+            known = self._db().execute("SELECT name FROM namespace ORDER BY name").fetchall()
+            names = ", ".join(repr(name) for (name,) in known) or "none"
+            raise PoolNotFoundError(
+                f"{self.path} has no namespace {self.namespace!r}; it has: {names}"
+            )
         if row is None:
             with self._transaction() as db:
                 db.execute("INSERT OR IGNORE INTO namespace (name) VALUES (?)", (self.namespace,))
