@@ -6,13 +6,20 @@ import json
 import random
 import threading
 import time
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lanpo_memory.errors import ConfigError, InvalidInputError, PoolFormatError
+from lanpo_memory.errors import (
+    ConfigError,
+    HitRateWarning,
+    InvalidInputError,
+    PoolFormatError,
+)
+from lanpo_memory.filters import is_template_of
 from lanpo_memory.guide import Guide, Inter, uniform
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.protocols import ChatModel, Summarizer
@@ -61,6 +68,42 @@ def admit_correct(per_group: int = 1) -> Admission:
     return admit
 
 
+class _HitRate:
+    """Watches how many searches find something, and says so, once, if that makes no sense."""
+
+    window = 200
+    low, high = 0.02, 0.98
+
+    def __init__(self, gamma: float) -> None:
+        self._gamma = gamma
+        self._searched = self._hits = 0
+        self._said: set[str] = set()
+
+    def note(self, searched: int, hits: int) -> None:
+        self._searched += searched
+        self._hits += hits
+        if self._searched < self.window:
+            return
+        rate = self._hits / self._searched
+        if rate < self.low:
+            self._say("the memory is hardly ever used", rate)
+        elif rate > self.high and self._gamma > 0:  # 0 filters nothing on purpose
+            self._say("gamma keeps nothing out", rate)
+        self._searched = self._hits = 0
+
+    def _say(self, meaning: str, rate: float) -> None:
+        if meaning in self._said:
+            return
+        self._said.add(meaning)
+        warnings.warn(
+            f"{rate:.1%} of the last {self._searched} problems found an experience with similarity "
+            f"{self._gamma:.3f} (gamma) or more: {meaning}. Find a gamma with `lanpo pool "
+            "calibrate` or lanpo_memory.calibration.calibrate_gamma",
+            HitRateWarning,
+            stacklevel=5,
+        )
+
+
 _Shown = tuple[tuple[str, ...], tuple[str, ...]]  # lesson ids, experience ids
 
 
@@ -80,7 +123,8 @@ class PoolAdapter:
     Whether a problem draws guidance is decided by a coin made from (seed, step, problem id): the
     same on every rank and in every repetition. In mode ``both`` a second coin picks the kind; the
     other kind stands in where the first has nothing to offer. A cold pool gives no guidance; the
-    realised ratio is in the figures.
+    realised ratio and hit rate are in the figures. A `HitRateWarning` comes, once, when of 200
+    problems fewer than 2 % or more than 98 % find anything.
 
     Args:
         pool: where experiences and attempts go.
@@ -132,6 +176,7 @@ class PoolAdapter:
         self._keep_attempts = mode in ("intra", "both") if keep_attempts is None else keep_attempts
         self._randomised = randomised
         self._figures = RetrievalFigures()
+        self._hit_rate = _HitRate(self.guide.gamma)
         self._lock = threading.Lock()
 
     # ------------------------------------------------------------------ before a rollout
@@ -162,7 +207,7 @@ class PoolAdapter:
             else Guidance()
             for item in items
         ]
-        self._note(items, result, [found for _, found in inter], step, started)
+        self._note(items, result, inter, step, started)
         return result
 
     def _items(
@@ -216,11 +261,14 @@ class PoolAdapter:
         self,
         items: Sequence[_Item],
         result: Sequence[Guidance],
-        inter: Sequence[Inter],
+        inter: Sequence[tuple[_Item, Inter]],
         step: int,
         started: float,
     ) -> None:
-        used = [c.retrieved for found in inter for c in found.used]
+        shown = [(item.problem, c.retrieved) for item, found in inter for c in found.used]
+        used = [retrieved for _, retrieved in shown]
+        hits = sum(found.hit for _, found in inter)
+        templates = sum(is_template_of(problem, r.experience.problem) for problem, r in shown)
         count = self.guide.count_tokens
         with self._lock:
             f = self._figures
@@ -228,14 +276,17 @@ class PoolAdapter:
                 items=f.items + len(items),
                 wanted=f.wanted + sum(i.kind != "none" for i in items),
                 searched=f.searched + len(inter),
-                hits=f.hits + sum(found.hit for found in inter),
+                hits=f.hits + hits,
                 guided=f.guided + sum(map(bool, result)),
-                dropped=f.dropped + sum(found.dropped_for_budget for found in inter),
+                dropped=f.dropped + sum(found.dropped_for_budget for _, found in inter),
+                templates=f.templates + templates,
                 guidance_tokens=f.guidance_tokens + sum(count(g.text) for g in result if g),
                 similarities=(*f.similarities, *(r.similarity for r in used)),
                 ages=(*f.ages, *(step - r.experience.metadata.step for r in used)),
                 seconds=f.seconds + time.perf_counter() - started,
             )
+            if inter and len(self.pool):  # an empty pool has nothing to find
+                self._hit_rate.note(len(inter), hits)
 
     # ------------------------------------------------------------------ after it
 

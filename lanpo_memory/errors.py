@@ -24,6 +24,7 @@
         └── EmbedderMismatchError (ValueError)  vectors of two embedders in one pool
 
 A model's failure is not here: it is data, a `Failure` or a `Receipt` with status ``failed``.
+`HitRateWarning` is a warning: nothing failed, but gamma filters everything or nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = [
     "BudgetExceeded",
     "ConfigError",
     "EmbedderMismatchError",
+    "HitRateWarning",
     "InvalidInputError",
     "LabelLeakError",
     "LanpoError",
@@ -137,3 +139,7 @@ class PoolClosedError(PoolError):
 
 class EmbedderMismatchError(PoolError, ValueError):
     """The pool holds vectors of another embedder; mixing spaces is refused."""
+
+
+class HitRateWarning(UserWarning):
+    """Hardly any problem finds an experience that is similar enough, or every one does."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from lanpo_memory.errors import (
-    InvalidInputError,
     PoolFormatError,
     PoolNotFoundError,
     PoolVersionError,
@@ -143,7 +142,7 @@ def read_header(path: str | Path) -> dict[str, Any] | None:
         line = file.readline(10_000)
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         return None
@@ -199,7 +198,7 @@ class _Reader:
             self._lines += 1
             if number > 1:
                 self._record(data)
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidInputError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PoolFormatError(
                 f"{self._source}, line {number} cannot be read: {error}"
             ) from error

@@ -45,6 +45,7 @@ def memory_metrics(seen: Observation) -> dict[str, float]:
     if figures.searched:
         metrics["hit_rate"] = figures.hits / figures.searched
     if figures.similarities:
+        metrics["templates"] = figures.templates / len(figures.similarities)
         metrics["similarity"] = sum(figures.similarities) / len(figures.similarities)
         metrics["age_steps"] = sum(figures.ages) / len(figures.ages)
     return metrics

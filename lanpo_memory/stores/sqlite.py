@@ -101,7 +101,7 @@ class SQLiteStore:
         self.namespace = namespace
         self._timeout_s = timeout_s
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: list[tuple[sqlite3.Connection, threading.RLock]] = []
         self._guard = threading.Lock()
         self._closed = False
         self._check_file(create)
@@ -193,7 +193,7 @@ class SQLiteStore:
         return int(row[0])
 
     def _db(self) -> sqlite3.Connection:
-        """This thread's own connection."""
+        """This thread's own connection, to be used within `_errors`."""
         if self._closed:
             raise PoolClosedError("the pool is closed; open it again with open_pool")
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
@@ -202,11 +202,18 @@ class SQLiteStore:
                 self.path, isolation_level=None, timeout=self._timeout_s, check_same_thread=False
             )
             with self._guard:
-                self._connections.append(db)
+                self._connections.append((db, self._in_use()))
             for setting in _SETTINGS:
                 db.execute(f"PRAGMA {setting}")
             self._local.db = db
         return db
+
+    def _in_use(self) -> threading.RLock:
+        """What this thread holds while it uses its connection, so that none is closed in use."""
+        lock: threading.RLock | None = getattr(self._local, "lock", None)
+        if lock is None:
+            lock = self._local.lock = threading.RLock()
+        return lock
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -222,11 +229,12 @@ class SQLiteStore:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """Translate SQLite's errors into this library's own."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise translated(error, self.path, self._timeout_s) from error
+        """Use this thread's connection, with SQLite's errors translated into our own."""
+        with self._in_use():
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise translated(error, self.path, self._timeout_s) from error
 
     @contextlib.contextmanager
     def view(self) -> Iterator[None]:
@@ -244,12 +252,13 @@ class SQLiteStore:
                 db.execute("COMMIT")
 
     def close(self) -> None:
-        """Close every thread's connection. Closing twice does nothing."""
+        """Close every thread's connection, once it is done. Closing twice does nothing."""
+        self._closed = True
         with self._guard:
-            self._closed = True
-            for db in self._connections:
+            connections, self._connections = self._connections, []
+        for db, in_use in connections:
+            with in_use:
                 db.close()
-            self._connections.clear()
 
     # ------------------------------------------------------------------ writing
 

@@ -19,7 +19,7 @@ from lanpo_memory import (
     Rollout,
     admit_correct,
 )
-from lanpo_memory.errors import ConfigError, InvalidInputError, PoolFormatError
+from lanpo_memory.errors import ConfigError, HitRateWarning, InvalidInputError, PoolFormatError
 from lanpo_memory.schedules import linear
 from lanpo_memory.summarizers import ExtractiveSummarizer, LLMSummarizer
 from lanpo_memory.testing import ScriptedChatModel
@@ -299,3 +299,54 @@ def test_save_and_load_go_back(tmp_path: Path):
         adapter(filled(), seed=2).load(tmp_path / "m")
     with pytest.raises(PoolFormatError):
         memory.load(tmp_path / "nowhere")
+
+
+class TestHitRate:
+    """The realised hit rate is always in the figures; a warning comes at either end, once."""
+
+    @staticmethod
+    def asked(n: int, start: int = 100) -> list[Problem]:
+        return [problem(i) for i in range(start, start + n)]
+
+    def test_a_gamma_that_keeps_nothing_out_is_said_once(self):
+        memory = PoolAdapter(filled(), guide=Guide(filled(), gamma=0.01), feedback_ratio=1.0)
+        memory.prepare(self.asked(199), step=0)
+        with pytest.warns(HitRateWarning, match=r"100\.0% of the last 200 .* keeps nothing out"):
+            memory.prepare(self.asked(1), step=1)
+        memory.prepare(self.asked(400), step=2)  # warnings are errors here: a second one would fail
+
+    def test_a_gamma_that_nothing_reaches_is_said_and_names_the_remedy(self):
+        memory = PoolAdapter(filled(), guide=Guide(filled(), gamma=1.0), feedback_ratio=1.0)
+        strangers = [Problem(text=f"apples {i} of another kind") for i in range(200)]
+        with pytest.warns(HitRateWarning, match=r"0\.0% .* hardly ever used.*calibrate"):
+            memory.prepare(strangers, step=0)
+
+    def test_no_warning_for_an_empty_pool_or_a_gamma_of_zero_or_a_rate_between(self):
+        empty = ExperiencePool()
+        PoolAdapter(empty, guide=Guide(empty, gamma=0.9), feedback_ratio=1.0).prepare(
+            self.asked(300), step=0
+        )
+        adapter(filled(), feedback_ratio=1.0).prepare(self.asked(300), step=0)
+        half = [p for pair in zip(self.asked(100), _strangers(100), strict=True) for p in pair]
+        memory = PoolAdapter(filled(), guide=Guide(filled(), gamma=0.01), feedback_ratio=1.0)
+        memory.prepare(half, step=0)
+        figures = memory.ingest([], [], step=0).retrieval
+        assert (figures.searched, figures.hits) == (200, 100)
+
+    def test_guidance_from_the_same_template_is_counted_and_left_out_on_wish(self):
+        pool = ExperiencePool()
+        seen = Problem(text="Ann has 3 red apples and buys 4 more. How many has she?")
+        asked = Problem(text="Ann has 5 red apples and buys 9 more. How many has she?")
+        pool.add([Experience(problem=seen, principles=("Add.",))])
+        memory = PoolAdapter(pool, guide=Guide(pool, gamma=0.1), feedback_ratio=1.0)
+        assert memory.prepare([asked], step=0)[0]
+        assert memory.ingest([], [], step=0).retrieval.templates == 1
+        strict = Guide(pool, gamma=0.1, drop_templates=True)
+        memory = PoolAdapter(pool, guide=strict, feedback_ratio=1.0)
+        assert not memory.prepare([asked], step=0)[0]
+        assert memory.ingest([], [], step=0).retrieval.templates == 0
+        assert "same template" in str(strict.explain(asked).candidates[0].dropped)
+
+
+def _strangers(n: int) -> list[Problem]:
+    return [Problem(text=f"zzz{i}") for i in range(n)]

@@ -401,6 +401,7 @@ def test_metrics_are_logged_through_trl(make_trainer: MakeTrainer):
         "zero_variance_guided",
         "hit_rate",
         "similarity",
+        "templates",
         "age_steps",
         "guidance_tokens",
         "summary_tokens",
