@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ from lanpo_memory import (
     Exposure,
     Limits,
     Problem,
+    Retrieved,
     open_pool,
 )
 from lanpo_memory.errors import (
@@ -390,3 +391,134 @@ def test_a_refused_write_leaves_the_pool_as_it_was(tmp_path: Path):
             pool.add(big)
         assert pool.digest() == before
         assert len(pool.retrieve([Problem(text="problem 1")])[0]) > 0
+
+
+def exposure(lesson_id: str, step: int, *, guided: float, scratch: float = 0.0) -> Exposure:
+    return Exposure(
+        problem_id="elsewhere",
+        lesson_ids=(lesson_id,),
+        step=step,
+        guided=(guided,) * 4,
+        scratch=(scratch,) * 4,
+        group_size=8,
+        randomised=True,
+    )
+
+
+def test_eviction_by_utility_drops_what_was_tried_and_failed_and_spares_newcomers(open_: Open):
+    pool = open_(limits=Limits(capacity=3, by="utility", min_exposures=2))
+    bad, good, old = lesson("p", "bad"), lesson("p", "good", step=1), lesson("p", "untried", step=2)
+    pool.add([bad, good, old])
+    for step in range(4):
+        pool.write(
+            Batch(
+                exposures=(
+                    exposure(bad.lesson_id, step, guided=0.0),
+                    exposure(good.lesson_id, step, guided=1.0),
+                )
+            )
+        )
+    assert pool.utility()[bad.lesson_id].high < pool.utility()[good.lesson_id].high
+    pool.add([lesson("p", "new", step=3)])
+    assert pool.get([bad.id]) == [None]
+    assert all(e is not None for e in pool.get([good.id, old.id]))
+    # Now only the good one was tried; its upper bound is below that of the untried.
+    pool.add([lesson("p", "newer", step=4)])
+    assert pool.get([good.id]) == [None]
+    # Nothing was tried: the oldest goes.
+    pool.add([lesson("p", "newest", step=5)])
+    assert pool.get([old.id]) == [None]
+    assert len(pool) == 3
+
+
+def test_a_single_bad_exposure_is_not_enough(open_: Open):
+    pool = open_(limits=Limits(capacity=2, by="utility", min_exposures=2))
+    first, second = lesson("p", "a"), lesson("p", "b", step=1)
+    pool.add([first, second])
+    pool.write(Batch(exposures=(exposure(second.lesson_id, 0, guided=0.0),)))
+    pool.add([lesson("p", "c", step=2)])
+    assert pool.get([first.id]) == [None]
+    assert pool.get([second.id]) != [None]
+
+
+def test_uplift_is_causal_only_where_chance_decided(open_: Open):
+    pool = open_()
+    tried = lesson("p", "a")
+    pool.add([tried])
+    pool.write(Batch(exposures=(exposure(tried.lesson_id, 0, guided=1.0),)))
+    found = pool.utility()[tried.lesson_id]
+    assert (found.uplift, found.evidence, found.shared) == (1.0, "causal", False)
+    assert -1 <= found.uplift_low <= found.uplift_high <= 1
+
+
+def test_a_snapshot_in_a_folder_is_named_by_its_content(open_: Open, tmp_path: Path):
+    pool = open_()
+    fill(pool)
+    path = pool.snapshot(tmp_path)
+    assert path == tmp_path / f"{pool.digest()}.jsonl"
+    assert pool.snapshot(tmp_path) == path
+    twin = open_()
+    twin.restore(path)
+    assert twin.digest() == pool.digest()
+    assert twin.snapshot(tmp_path / "again.jsonl").read_bytes() == path.read_bytes()
+
+
+def test_a_snapshot_taken_while_others_write_is_of_one_moment(tmp_path: Path):
+    path = tmp_path / "pool.db"
+    with open_pool(path) as pool, open_pool(path) as other:
+        pool.add([lesson(f"p {i}", "t") for i in range(300)])
+        stop = threading.Event()
+
+        def write() -> None:
+            for i in range(10_000):
+                if stop.is_set():
+                    return
+                other.add([lesson(f"q {i}", "t")])
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for i in range(5):
+                snapshot = pool.snapshot(tmp_path / f"{i}.jsonl")
+                twin = open_pool()
+                twin.restore(snapshot)  # refuses a file whose records do not match its digest
+        finally:
+            stop.set()
+            writer.join()
+        assert len(pool) == len(other) > 300
+
+
+def test_explain_tells_the_fate_of_every_candidate(open_: Open):
+    pool = open_()
+    texts = ["red apples in a box 1", "red apples in a box 2", "green pears on a tree 4"]
+    pool.add([lesson(text, text) for text in texts])
+    pool.add([lesson("red apples in a sack 5", texts[1])])
+    found = pool.explain(Problem(text="red apples in a box 1"), gamma=0.2)
+    fates = {c.retrieved.experience.problem.text: c for c in found}
+    assert fates[texts[0]].dropped == "the same problem"
+    assert fates[texts[1]].used
+    assert fates[texts[1]].tokens > 10
+    assert fates["red apples in a sack 5"].dropped == "the same lesson ranks higher"
+    assert [c.rank for c in found] == list(range(len(found)))
+    assert sum(c.shortlisted for c in found) == 1
+
+
+def test_filters_by_problem_and_by_experience_agree_however_much_is_read(open_: Open):
+    pool = open_()
+    pool.add(
+        [lesson(f"red apples in a box {i}", f"{i} {j}", step=j) for i in range(9) for j in range(5)]
+    )
+    query = Problem(text="red apples in a box 3")
+
+    class Odd:
+        def verdicts(self, problem: Problem, hits: Sequence[Retrieved]) -> list[str | None]:
+            return [None if h.experience.metadata.step % 2 else "even" for h in hits]
+
+    filters = [NotSameProblem(), SimilarityAtLeast(0.1), Odd()]
+    everything = pool.retrieve([query], k=100)[0]
+    for each in filters:
+        verdicts = each.verdicts(query, everything)
+        everything = [h for h, v in zip(everything, verdicts, strict=True) if v is None]
+    assert everything
+    for k in (1, 2, 3, 7, 100):
+        assert pool.retrieve([query], k=k, filters=filters)[0] == everything[:k]
