@@ -19,9 +19,23 @@ from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_memory.relevance import CosineRelevance
 from lanpo_memory.testing import HashingEmbedder
 
-WORDS = (
-    "red green ripe apples pears plums figs box tree table market basket eats buys sells".split()
-)
+WORDS = [
+    "red",
+    "green",
+    "ripe",
+    "apples",
+    "pears",
+    "plums",
+    "figs",
+    "box",
+    "tree",
+    "table",
+    "market",
+    "basket",
+    "eats",
+    "buys",
+    "sells",
+]
 _random = random.Random(0)
 TEXTS = [
     f"{i} {' '.join(_random.sample(WORDS, _random.randint(4, 10)))} {_random.randint(1, 9)}"
