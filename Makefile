@@ -41,11 +41,11 @@ types: $(VENV)/.stamp-dev  ## mypy --strict over both packages and tests/typing
 docs: $(VENV)/.stamp-dev  ## run every code block of the README and of docs/
 	$(OFFLINE) $(BIN)/python -m pytest tests/docs $(ARGS)
 
-bench: $(VENV)/.stamp-dev  ## how long a pool takes to add to, search and open
+bench: $(VENV)/.stamp-dev  ## measure, next to bm25s, rank_bm25, Chroma and mem0 (half an hour)
 	$(OFFLINE) $(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## remove the environment, caches and builds
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) benchmarks/.venv-peers build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(VENV)/.stamp-venv:

@@ -81,22 +81,24 @@ class ExperiencePool:
         decay: float = 0.9,
     ) -> None:
         self.store: ExperienceStore = MemoryStore() if store is None else store
-        self.embedder: Embedder | None = None
+        self.embedder: CachedEmbedder | None = None
         if embedder is not None:
             claim(self.store, embedder.fingerprint)
-            self.embedder = CachedEmbedder(embedder, self.store)
+            self.embedder = CachedEmbedder(embedder, self.store, buffer=_BUFFER)
         self.retriever: Retriever = _retriever(self.embedder) if retriever is None else retriever
         self.limits = Limits() if limits is None else limits
         self._clock = clock
         self._utility = UtilityLedger(decay=decay)
         self._problems: dict[str, Problem] = {}
         self._lock = threading.RLock()
+        self._closed = False
         with self.store.view():
             self._seen = self.store.changes(0, limit=0).head
             self._size = self.store.count("experience")
             problems = self.store.read("problem")
             self._utility.book(self.store.scan("exposure"))
         self._index(problems, [])
+        self._flush()
 
     def __enter__(self) -> Self:
         return self
@@ -114,8 +116,18 @@ class ExperiencePool:
         return self._size
 
     def close(self) -> None:
-        """Release the store."""
-        self.store.close()
+        """Release the store. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._flush()
+        finally:
+            self.store.close()
+
+    def _flush(self) -> None:
+        if self.embedder is not None:
+            self.embedder.flush()
 
     # ------------------------------------------------------------------ writing
 
@@ -134,6 +146,7 @@ class ExperiencePool:
         stamped = batch.model_copy(update={"experiences": experiences})
         receipts = self.store.write(stamped, limits=self.limits, worth=self._worth())
         self.sync()
+        self._flush()
         return receipts
 
     def _worth(self) -> Callable[[str], float] | None:
@@ -158,10 +171,11 @@ class ExperiencePool:
     def _follow(self, items: Sequence[Change]) -> None:
         touched: dict[str, None] = {}
         exposures: list[Change] = []
+        grown = 0
         for change in items:
             if change.kind == "experience":
-                self._size += 1 if change.op == "add" else -1
                 touched[change.problem_id] = None
+                grown += 1 if change.op == "add" else -1
             elif change.kind == "exposure":
                 exposures.append(change)
         if touched:
@@ -172,10 +186,12 @@ class ExperiencePool:
             self._utility.book(self.store.scan("exposure"))
         elif exposures:
             self._utility.book(self.store.read("exposure", ids=[c.id for c in exposures]))
+        self._size += grown  # last: what failed above is followed again
 
     def _index(self, present: Sequence[Problem], gone: Sequence[str]) -> None:
-        new = [p for p in present if p.id not in self._problems]
-        self.retriever.update(new, gone)
+        # After `restore` a problem may stand there with another text than before.
+        new = [p for p in present if self._problems.get(p.id) != p]
+        self.retriever.update(new, [*gone, *(p.id for p in new if p.id in self._problems)])
         self._problems.update((p.id, p) for p in new)
         for problem_id in gone:
             self._problems.pop(problem_id, None)
@@ -390,6 +406,7 @@ class ExperiencePool:
         self.sync()
 
 
+_BUFFER = 512  # vectors of new questions that wait for the next write: derived data
 _COUNTED = ("problem", "experience", "attempt", "exposure", "failure")
 _NO_LIMITS = Limits(capacity=None, per_step=None, attempts=None)
 

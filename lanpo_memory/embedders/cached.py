@@ -37,13 +37,15 @@ class CachedEmbedder:
         embedder: pays for new texts.
         store: keeps the rows; it has to promise `Promise.CACHE`.
         memory: how many rows this process keeps at hand (d · 4 bytes each), the latest used.
+        buffer: how many new rows may wait for `flush`, so that not every new question costs a
+            commit; 0 stores each at once. What waits is lost with the process, and embedded again.
 
     Attributes:
         embedded: texts the embedder was asked for.
         reused: texts answered without it; a text that stands twice in a call counts twice.
 
     Raises:
-        ConfigError: `memory` is negative.
+        ConfigError: `memory` or `buffer` is negative.
         PromiseError: the store keeps no cache.
         InvalidInputError: `embed` got rows that are not finite unit rows, one for each text.
         EmbedderMismatchError: `embed` met rows of another length under the same fingerprint.
@@ -57,9 +59,12 @@ class CachedEmbedder:
     (2, 1)
     """
 
-    def __init__(self, embedder: Embedder, store: ExperienceStore, memory: int = 8192) -> None:
-        if memory < 0:
-            raise ConfigError(f"memory is {memory}; it counts rows, 0 keeps none")
+    def __init__(
+        self, embedder: Embedder, store: ExperienceStore, memory: int = 8192, *, buffer: int = 0
+    ) -> None:
+        for name, value in (("memory", memory), ("buffer", buffer)):
+            if value < 0:
+                raise ConfigError(f"{name} is {value}; it counts rows, 0 keeps none")
         if Promise.CACHE not in store.promises:
             raise PromiseError(
                 f"{type(store).__name__} keeps no cache, so every text would be embedded again and "
@@ -72,8 +77,11 @@ class CachedEmbedder:
         self._prefix = f"emb:{_hash(embedder.fingerprint)}:"
         self._dim: int | None = getattr(embedder, "dim", None)
         self._recent: OrderedDict[str, bytes] = OrderedDict()
-        self._guard = threading.Lock()  # of the two lines above and of the counters; held briefly
+        self._buffer = buffer
+        self._waiting: dict[str, bytes] = {}
+        self._guard = threading.Lock()  # of what is above and of the counters; held briefly
         self._model = threading.Lock()
+        self._flushing = threading.Lock()
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit rows, shape (n, d), in the order of the texts; (0, 0) before d is known."""
@@ -96,6 +104,17 @@ class CachedEmbedder:
             return rows
         return rows[[places[text] for text in texts]]
 
+    def flush(self) -> None:
+        """Store the rows that wait for it."""
+        with self._flushing:
+            with self._guard:
+                waiting = dict(self._waiting)
+            if waiting:
+                self._store.cache(list(waiting.items()))
+            with self._guard:
+                for key in waiting:
+                    self._waiting.pop(key, None)
+
     def has(self, texts: Sequence[str]) -> list[bool]:
         """Tell for each text whether `embed` would answer it without asking the embedder."""
         return [blob is not None for blob in self._look_up([self._key(text) for text in texts])]
@@ -105,7 +124,7 @@ class CachedEmbedder:
 
     def _look_up(self, keys: Sequence[str]) -> list[bytes | None]:
         with self._guard:
-            blobs = [self._recent.get(key) for key in keys]
+            blobs = [self._recent.get(key) or self._waiting.get(key) for key in keys]
         absent = [place for place, blob in enumerate(blobs) if blob is None]
         for start in range(0, len(absent), _LOOKED_UP_AT_ONCE):
             part = absent[start : start + _LOOKED_UP_AT_ONCE]
@@ -119,13 +138,16 @@ class CachedEmbedder:
         with self._model:
             blobs = dict(zip(keys, self._look_up(keys), strict=True))
             new = {k: text for k, text in zip(keys, texts, strict=True) if blobs[k] is None}
-            if new:
-                fresh = self._encode(list(new.values()))
-                self._store.cache(list(zip(new, fresh, strict=True)))
-                blobs.update(zip(new, fresh, strict=True))
-        with self._guard:
-            self.embedded += len(new)
-            self.reused += len(texts) - len(new)
+            fresh = self._encode(list(new.values())) if new else []
+            paid = dict(zip(new, fresh, strict=True))
+            blobs.update(paid)
+            with self._guard:
+                self._waiting.update(paid)
+                self.embedded += len(new)
+                self.reused += len(texts) - len(new)
+                full = len(self._waiting) > self._buffer
+        if full:
+            self.flush()
         return [blob for blob in blobs.values() if blob is not None]
 
     def _encode(self, texts: Sequence[str]) -> list[bytes]:

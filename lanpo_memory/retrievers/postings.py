@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 __all__ = ["Postings"]
 
 _CHUNK = 4_096  # documents tokenised before their words are counted
-_SLOT_BITS, _TF_BITS = 26, 12  # of 64, in the keys that are sorted; 26 are left for the term
-_MAX_TF = 2**_TF_BITS - 1
+_SLOT_BITS = 32  # of the 64 of a key (term, slot), by which postings are sorted
+_MAX_TF = 0xFFFF
 
 
 class _Vocabulary(dict[str, int]):
@@ -103,24 +103,26 @@ class Postings:
     def build(self, documents: Iterable[Sequence[str]]) -> None:
         """Add many documents to an empty index, far faster than one by one."""
         documents = iter(documents)
-        pieces = []
+        pieces = [np.zeros(0, dtype=np.uint64)]
         while chunk := list(islice(documents, _CHUNK)):
-            first = len(self._lengths)
+            first = len(self)
             numbers = map(self.vocabulary.__getitem__, chain.from_iterable(chunk))
             terms = np.fromiter(numbers, dtype=np.uint64)
             lengths = np.array([len(tokens) for tokens in chunk])
             slots = np.repeat(np.arange(first, first + len(chunk), dtype=np.uint64), lengths)
-            keys, counts = np.unique(terms << _SLOT_BITS | slots, return_counts=True)
-            pieces.append(keys << _TF_BITS | np.minimum(counts, _MAX_TF).astype(np.uint64))
-            for length in lengths.tolist():
-                self._note(length)
-        self._freeze(np.sort(np.concatenate(pieces)) if pieces else np.zeros(0, dtype=np.uint64))
+            pieces.append((terms << np.uint64(_SLOT_BITS)) | slots)
+            self._lengths.extend(lengths.tolist())
+        self._alive.extend(bytes([1]) * (len(self) - len(self._alive)))
+        keys = np.sort(np.concatenate(pieces))
+        self.total_length += len(keys)
+        ends = np.append(np.flatnonzero(keys[1:] != keys[:-1]), len(keys) - 1)[: len(keys)]
+        self._freeze(keys[ends], np.diff(ends, prepend=-1))
 
-    def _freeze(self, keys: NDArray[np.uint64]) -> None:
-        """Take sorted keys (term, slot, frequency) as the flat arrays."""
-        terms = (keys >> (_SLOT_BITS + _TF_BITS)).astype(np.uint32)
-        self._slots = (keys >> _TF_BITS).astype(np.uint32) & (2**_SLOT_BITS - 1)
-        self._frequencies = (keys & _MAX_TF).astype(np.uint16)
+    def _freeze(self, keys: NDArray[np.uint64], frequencies: NDArray[np.int64]) -> None:
+        """Take sorted keys and how often each occurs as the flat arrays."""
+        terms = (keys >> _SLOT_BITS).astype(np.int64)
+        self._slots = keys.astype(np.uint32)  # the lower half
+        self._frequencies = np.minimum(frequencies, _MAX_TF).astype(np.uint16)
         counts = np.bincount(terms, minlength=len(self.vocabulary))
         self._starts = _starts(counts)
         self.document_frequency = counts.tolist()
@@ -154,16 +156,17 @@ class Postings:
         """Keep these slots only, renumbered in order; unused words are kept."""
         renumbered = np.full(len(self), -1, dtype=np.int64)
         renumbered[np.asarray(live, dtype=np.int64)] = np.arange(len(live))
-        pieces = []
+        pieces, counted = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.uint16)]
         for term in range(len(self.vocabulary)):
-            slots, frequencies = self.of(term)
+            slots, frequencies = self.of(term)  # slots grow, and so do their new numbers
             kept = renumbered[slots] >= 0
-            keys = np.uint64(term << _SLOT_BITS) | renumbered[slots[kept]].astype(np.uint64)
-            pieces.append(np.sort(keys << _TF_BITS | frequencies[kept].astype(np.uint64)))
+            numbers = renumbered[slots[kept]].astype(np.uint64)
+            pieces.append(np.uint64(term << _SLOT_BITS) | numbers)
+            counted.append(frequencies[kept])
         self._lengths = array("f", self.lengths[list(live)].tobytes())
         self._alive = array("B", bytes([1]) * len(live))
         self.dead = 0
-        self._freeze(np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.uint64))
+        self._freeze(np.concatenate(pieces), np.concatenate(counted).astype(np.int64))
 
 
 def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -36,6 +36,7 @@ class Vectors:
         self.ids: list[str] = []
         self._slots: dict[str, int] = {}
         self._rows = np.zeros((0, 0), dtype=np.float32)
+        self._expected = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,10 +82,14 @@ class Vectors:
         self.check(rows)
         start, stop = len(self.ids), len(self.ids) + len(places)
         if stop > len(self._rows):
-            self._resize(max(stop, start + start // 2), rows.shape[1])
-        self._rows[start:stop] = rows[places]
+            self._resize(max(stop, start + start // 2, self._expected), rows.shape[1])
+        self._rows[start:stop] = rows if len(places) == len(ids) else rows[places]
         self.ids += [ids[i] for i in places]
         self._slots.update(zip(self.ids[start:], range(start, stop), strict=True))
+
+    def expect(self, n: int) -> None:
+        """Make room for `n` more rows at once when the next ones come."""
+        self._expected = len(self.ids) + n
 
     def remove(self, ids: Sequence[str]) -> None:
         """Forget these ids; unknown ones are ignored."""
@@ -135,6 +140,7 @@ class EmbeddedProblems:
             with self.lock:
                 self.vectors.remove(removed)
                 new = [problem for problem in added if problem.id not in self.vectors]
+                self.vectors.expect(len(new))
             for start in range(0, len(new), _EMBEDDED_AT_ONCE):
                 part = new[start : start + _EMBEDDED_AT_ONCE]
                 rows = self.embed(part)

@@ -394,3 +394,22 @@ def test_threads_share_one_model(minilm):
     for i, rows in got.items():
         np.testing.assert_allclose(rows, expected[: i + 1], atol=1e-6)
     assert len(got) == 4
+
+
+def test_rows_that_wait_are_used_and_stored_by_flush_or_when_there_are_too_many():
+    store = MemoryStore()
+    inner = Counting()
+    cached = CachedEmbedder(inner, store, memory=0, buffer=2)
+    rows = cached.embed(["a", "b"])
+    assert not any(CachedEmbedder(Counting(), store).has(["a", "b"]))
+    assert all(cached.has(["a", "b"]))
+    np.testing.assert_array_equal(cached.embed(["a", "b"]), rows)
+    assert cached.embedded == 2
+    cached.flush()
+    cached.flush()
+    assert all(CachedEmbedder(Counting(), store).has(["a", "b"]))
+    cached.embed(["c", "d"])
+    cached.embed(["e"])
+    assert all(CachedEmbedder(Counting(), store).has(["c", "d", "e"]))
+    with pytest.raises(ConfigError, match="buffer"):
+        CachedEmbedder(inner, store, buffer=-1)

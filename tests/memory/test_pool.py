@@ -34,6 +34,7 @@ from lanpo_memory.errors import (
     PoolWriteError,
 )
 from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
+from lanpo_memory.retrievers import BM25Retriever
 from lanpo_memory.types import FailedAnswer
 
 Open = Callable[..., ExperiencePool]
@@ -522,3 +523,32 @@ def test_filters_by_problem_and_by_experience_agree_however_much_is_read(open_: 
     assert everything
     for k in (1, 2, 3, 7, 100):
         assert pool.retrieve([query], k=k, filters=filters)[0] == everything[:k]
+
+
+def test_a_restored_problem_with_another_text_is_found_by_its_new_text(open_: Open, tmp_path: Path):
+    pool, other = open_(), open_()
+    for each, text in ((pool, "red apples"), (other, "green pears")):
+        each.add([Experience(problem=Problem(text=text, id="same"), thoughts="t")])
+    pool.restore(other.snapshot(tmp_path / "s.jsonl"))
+    assert pool.retrieve([Problem(text="red apples")]) == [[]]
+    assert pool.retrieve([Problem(text="pears")])[0][0].experience.problem.text == "green pears"
+    assert len(pool) == 1
+
+
+def test_an_index_that_fails_is_brought_up_to_date_by_the_next_call(open_: Open):
+    pool = open_()
+
+    class Failing(BM25Retriever):
+        down = True
+
+        def update(self, added: Sequence[Problem], removed: Sequence[str]) -> None:
+            if self.down and added:
+                raise RuntimeError("out of memory")
+            super().update(added, removed)
+
+    pool.retriever = index = Failing()
+    with pytest.raises(RuntimeError):
+        pool.add([lesson("red apples", "t")])
+    index.down = False
+    assert len(pool) == 1
+    assert len(pool.retrieve([Problem(text="red apples")])[0]) == 1
