@@ -137,24 +137,47 @@ class Guide:
         """Return inter-sample guidance for each problem, with the fate of its candidates.
 
         With one seed per problem the experiences are drawn; without, the best are taken. What
-        a problem's likeness alone rules out is not read and not listed: `explain` lists all.
+        cannot come into the shortlist is not read and not listed: `explain` lists all.
         """
         # A relevance has the last word on similarity, and is not asked about what is ruled out.
         known = self._close if self.relevance is None else None
         early = [f for f in (known, self._near, *self._further) if f is not None]
         late = [] if self.relevance is None else [self._close]
-        found = self._retrieved(problems, early)
+        found = self._candidates(problems, early)
         return [
             self._inter(problem, hits, late, None if seeds is None else seeds[i])
             for i, (problem, hits) in enumerate(zip(problems, found, strict=True))
         ]
 
-    def _retrieved(
+    def _candidates(
         self, problems: Sequence[Problem], filters: Sequence[ExperienceFilter]
+    ) -> list[list[Retrieved]]:
+        """As many hits as it takes: all, or, where they come in order already, a shortlist's."""
+        if self.relevance is not None or self.selection.weight != "relevance":
+            return self._retrieved(problems, filters)
+        size = self.selection.shortlist
+        found = self._retrieved(problems, filters, k=2 * size)
+        short = [
+            i
+            for i, hits in enumerate(found)
+            if len(hits) == 2 * size and len({h.experience.lesson_id for h in hits}) < size
+        ]
+        if short:  # the same lesson again and again
+            for i, hits in zip(
+                short, self._retrieved([problems[i] for i in short], filters), strict=True
+            ):
+                found[i] = hits
+        return found
+
+    def _retrieved(
+        self,
+        problems: Sequence[Problem],
+        filters: Sequence[ExperienceFilter],
+        k: int | None = None,
     ) -> list[list[Retrieved]]:
         return self.pool.retrieve(
             problems,
-            k=self._width * self._newest,
+            k=self._width * self._newest if k is None else k,
             filters=filters,
             width=self._width,
             newest=self._newest,

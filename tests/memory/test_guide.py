@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lanpo_memory import Attempt, Batch, Experience, ExperiencePool, Exposure, Guide, Problem
 from lanpo_memory.errors import ConfigError
+from lanpo_memory.filters import NotFromProblems, OutcomeIs
 from lanpo_memory.relevance import CosineRelevance
 from lanpo_memory.testing import HashingEmbedder
 
@@ -157,3 +161,27 @@ def test_an_attempt_becomes_guidance_or_nothing_but_is_never_cut():
 def test_settings_out_of_range_are_refused(settings: dict[str, object]):
     with pytest.raises(ConfigError):
         Guide(FRUIT, **settings)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_what_is_not_read_would_have_changed_nothing(data: Any):
+    """`inter` reads as little as it can, `explain` reads everything: the guidance is the same."""
+    words = st.sampled_from(["red", "green", "apples", "pears", "box", "tree", "1", "2"])
+    texts = st.lists(words, min_size=2, max_size=6).map(" ".join)
+    pool = pool_of(*data.draw(st.lists(st.tuples(texts, st.sampled_from("abcd")), max_size=30)))
+    guide = Guide(
+        pool,
+        gamma=data.draw(st.sampled_from([0.0, 0.2, 0.6])),
+        weight=data.draw(st.sampled_from(["relevance", "utility", "product"])),
+        experiences=data.draw(st.integers(1, 3)),
+        shortlist=data.draw(st.integers(1, 4)),
+        drop_templates=data.draw(st.booleans()),
+        filters=data.draw(st.sampled_from([(), (OutcomeIs("any"),), (NotFromProblems(["x"]),)])),
+    )
+    query, seed = Problem(text=data.draw(texts)), data.draw(st.sampled_from([None, "a", "b"]))
+    seeds = None if seed is None else [seed, seed]
+    found = guide.inter([query, query], seeds=seeds)
+    full = guide.explain(query, seed=seed)
+    assert [f.guidance for f in found] == [full.guidance] * 2
+    assert found[0].hit == full.hit
