@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback
 
+from lanpo_memory.errors import HitRateWarning
 from lanpo_memory.guide import Guide
 from lanpo_memory.pool import ExperiencePool
 from lanpo_rl.config import LanpoConfig
@@ -108,7 +110,10 @@ def run_arm(
     result = ArmResult(arm.name, arm.label, seed, _settings(config))
     watcher = _Watcher(trainer, task, memory.pool, result, evaluate_every, on_step)
     trainer.add_callback(watcher)
-    trainer.train()
+    with warnings.catch_warnings():
+        # Here every family has lessons: each problem finding one is what gamma was set for.
+        warnings.simplefilter("ignore", HitRateWarning)
+        trainer.train()
     result.stage_seconds = _stages(result, watcher.trained_s)
     result.pool, result.pool_digest = memory.pool.stats(), memory.pool.digest()
     memory.pool.close()
