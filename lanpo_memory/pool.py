@@ -93,7 +93,7 @@ class ExperiencePool:
         self._lock = threading.RLock()
         self._closed = False
         with self.store.view():
-            self._seen = self.store.changes(0, limit=0).head
+            self._seen = self._booked = self.store.changes(0, limit=0).head
             self._size = self.store.count("experience")
             problems = self.store.read("problem")
             self._utility.book(self.store.scan("exposure"))
@@ -181,12 +181,18 @@ class ExperiencePool:
         if touched:
             present = self.store.read("problem", problems=list(touched))
             self._index(present, sorted(touched.keys() - {p.id for p in present}))
+        self._book([c for c in exposures if c.seq > self._booked])
+        self._size += grown  # last: what failed above is followed again
+
+    def _book(self, exposures: Sequence[Change]) -> None:
         if any(c.op != "add" for c in exposures):
             self._utility.clear()
-            self._utility.book(self.store.scan("exposure"))
+            with self.store.view():
+                # Everything as of now, which is further than this piece of the log goes.
+                self._booked = self.store.changes(0, limit=0).head
+                self._utility.book(self.store.scan("exposure"))
         elif exposures:
             self._utility.book(self.store.read("exposure", ids=[c.id for c in exposures]))
-        self._size += grown  # last: what failed above is followed again
 
     def _index(self, present: Sequence[Problem], gone: Sequence[str]) -> None:
         # After `restore` a problem may stand there with another text than before.
@@ -455,7 +461,12 @@ def open_pool(
     ...     len(pool)
     0
     """
-    return ExperiencePool(_store(str(url), namespace, create), **options)
+    store = _store(str(url), namespace, create)
+    try:
+        return ExperiencePool(store, **options)
+    except BaseException:
+        store.close()
+        raise
 
 
 def _store(url: str, namespace: str, create: bool) -> ExperienceStore:

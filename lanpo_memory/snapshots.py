@@ -138,6 +138,8 @@ def read_header(path: str | Path) -> dict[str, Any] | None:
     Raises:
         PoolVersionError: it was written by a newer version.
     """
+    if Path(f"{path}-shm").exists():
+        return None  # a pool in use: opening it here would drop the locks that guard it
     with Path(path).open("rb") as file:
         line = file.readline(10_000)
     try:

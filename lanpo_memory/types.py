@@ -210,6 +210,8 @@ def _typed(model: str, error: ValidationError) -> LanpoError:
 class Problem(_Frozen):
     """A task to be solved. It has no field for its answer.
 
+    A pool keeps a problem as it was first told; another text under the same id is rejected.
+
     `family` groups problems for reports. Neither it nor `metadata` is ever put into a prompt.
 
     Raises:
@@ -482,8 +484,8 @@ class Receipt(_Frozen):
 class Limits(_Frozen):
     """How much a store keeps. `None` means no limit.
 
-    Per problem: `capacity` experiences, `per_step` new experiences a training step, `attempts`
-    attempts. Over capacity, ``by="fifo"`` drops the oldest; ``by="utility"`` drops the lesson whose
+    Per problem: `capacity` experiences, `per_step` new experiences a training step (counted among
+    those that are held), `attempts` attempts. Over capacity, ``by="fifo"`` drops the oldest; ``by="utility"`` drops the lesson whose
     utility can at best be the lowest (upper bound of its 95 % interval). A lesson with fewer than
     `min_exposures` counts as possibly perfect, so that newcomers stay until they were tried.
     """

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from lanpo_memory.errors import InvalidInputError
+from lanpo_memory.stores.receipts import refusal, settled
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -21,7 +22,6 @@ from lanpo_memory.types import (
     Problem,
     Promise,
     Receipt,
-    normalise,
 )
 
 __all__ = ["MemoryStore"]
@@ -67,9 +67,9 @@ class MemoryStore:
                 self._clear()
             return [
                 *self._write_experiences(batch.experiences, limits, worth),
-                *[self._write_plain("attempt", a, limits.attempts) for a in batch.attempts],
-                *[self._write_plain("exposure", e, None) for e in batch.exposures],
-                *[self._write_plain("failure", f, None) for f in batch.failures],
+                *self._write_attempts(batch.attempts, limits),
+                *[self._write_plain("exposure", e) for e in batch.exposures],
+                *[self._write_plain("failure", f) for f in batch.failures],
                 *[self._write_deletion(i) for i in batch.deletions],
             ]
 
@@ -89,12 +89,14 @@ class MemoryStore:
         evicted: set[str] = set()
         for problem_id in dict.fromkeys(e.problem.id for e in experiences):
             evicted |= self._evict("experience", problem_id, limits.capacity, worth)
-        return [
-            Receipt(status="evicted", id=r.id, reason="pushed out by later ones of this batch")
-            if r.status == "added" and r.id in evicted
-            else r
-            for r in receipts
-        ]
+        return settled(receipts, evicted)
+
+    def _write_attempts(self, attempts: Sequence[Attempt], limits: Limits) -> list[Receipt]:
+        receipts = [self._write_plain("attempt", a) for a in attempts]
+        evicted: set[str] = set()
+        for problem_id in dict.fromkeys(a.problem.id for a in attempts):
+            evicted |= self._evict("attempt", problem_id, limits.attempts)
+        return settled(receipts, evicted)
 
     def _write_experience(self, experience: Experience, limits: Limits) -> Receipt:
         refusal = self._refusal(experience.problem)
@@ -111,7 +113,7 @@ class MemoryStore:
         self._insert("experience", experience)
         return Receipt(status="added", id=experience.id)
 
-    def _write_plain(self, kind: _Kind, record: _Record, limit: int | None) -> Receipt:
+    def _write_plain(self, kind: _Kind, record: _Record) -> Receipt:
         if isinstance(record, Attempt):
             refusal = self._refusal(record.problem)
             if refusal:
@@ -119,7 +121,6 @@ class MemoryStore:
         if record.id in self._records[kind]:
             return Receipt(status="duplicate", id=record.id)
         self._insert(kind, record)
-        self._evict(kind, _problem_id(record), limit)
         return Receipt(status="added", id=record.id)
 
     def _write_deletion(self, record_id: str) -> Receipt:
@@ -131,14 +132,13 @@ class MemoryStore:
 
     def _refusal(self, problem: Problem) -> str | None:
         known = self._problems.get(problem.id)
-        if known is not None and normalise(known.text) != normalise(problem.text):
-            return f"problem id {problem.id!r} is stored with another text"
-        return None
+        return refusal(problem, None if known is None else known.text)
 
     def _insert(self, kind: _Kind, record: _Record) -> None:
         problem_id = _problem_id(record)
         if isinstance(record, Experience | Attempt):
-            self._problems.setdefault(problem_id, record.problem)
+            # The problem as it was first told stays, whoever tells it again.
+            record = record._with(problem=self._problems.setdefault(problem_id, record.problem))
         self._records[kind][record.id] = record
         self._by_problem[kind][problem_id].append(record.id)
         self._note("add", kind, record.id, problem_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,6 @@ from lanpo_memory.errors import (
 from lanpo_memory.stores.sqlite_errors import refuse_network, translated
 from lanpo_memory.stores.sqlite_schema import (
     APPLICATION_ID,
-    HEADER,
     VERSION,
     expected,
     migrate,
@@ -127,21 +127,16 @@ class SQLiteStore:
             if not create:
                 raise PoolNotFoundError(f"there is no pool at {self.path}")
             return
-        try:
-            with self.path.open("rb") as file:
-                head = file.read(len(HEADER))
-        except OSError as error:
-            raise PoolReadOnlyError(f"{self.path} cannot be read: {error.strerror}") from error
-        if head and head != HEADER:
-            raise PoolFormatError(
-                f"{self.path} is not a pool (it is no SQLite file). Give another path; to load "
-                "rollouts from a file use `lanpo pool import`."
-            )
+        if not os.access(self.path, os.R_OK):
+            raise PoolReadOnlyError(f"{self.path} cannot be read: permission denied")
+        # The file itself is opened by SQLite alone: closing any other handle would drop the locks
+        # that this process holds on it (https://sqlite.org/howtocorrupt.html, section 2.2).
 
     def _prepare(self) -> None:
+        with self.view():
+            if self._version(self._db()) == VERSION:
+                return
         db = self._db()
-        if self._version(db) == VERSION:
-            return
         switch_to_wal(db, self._timeout_s)
         with self._transaction() as db:
             seen = self._version(db)  # another process may have been first
@@ -155,7 +150,7 @@ class SQLiteStore:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     def _version(self, db: sqlite3.Connection) -> int:
-        """The file's schema version, 0 for a new file.
+        """The file's schema version, 0 for a new file; within one transaction.
 
         The file is data: what declares anything that a pool does not declare is refused.
         """
@@ -246,10 +241,11 @@ class SQLiteStore:
                 return
             db.execute("BEGIN")
             try:
-                db.execute("SELECT 1 FROM namespace").fetchone()  # from here on nothing moves
+                db.execute("SELECT 1 FROM sqlite_schema").fetchone()  # from here on nothing moves
                 yield
             finally:
-                db.execute("COMMIT")
+                with contextlib.suppress(sqlite3.Error):  # of a read, which has nothing to lose
+                    db.execute("COMMIT")
 
     def close(self) -> None:
         """Close every thread's connection, once it is done. Closing twice does nothing."""

@@ -12,6 +12,7 @@ from lanpo_memory.errors import (
     PoolDamagedError,
     PoolError,
     PoolFileSystemError,
+    PoolFormatError,
     PoolFullError,
     PoolReadOnlyError,
     PoolWriteError,
@@ -20,7 +21,6 @@ from lanpo_memory.errors import (
 __all__ = ["refuse_network", "translated"]
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _DENIED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 
 
@@ -37,7 +37,12 @@ def translated(error: sqlite3.Error, path: Path, timeout_s: float) -> PoolError:
             f"the disk that holds {path} is full; nothing of this batch was written, all before it "
             "is there. Make space and add the batch again."
         )
-    if code in _DAMAGED:
+    if code == sqlite3.SQLITE_NOTADB:
+        return PoolFormatError(
+            f"{path} is not a pool (it is no SQLite file). Give another path; to load rollouts "
+            "from a file use `lanpo pool import`."
+        )
+    if code == sqlite3.SQLITE_CORRUPT:
         return PoolDamagedError(
             f"{path} is damaged ({error}). Put a copy of it aside, then restore a snapshot into a "
             "new file; what can still be read comes out with `sqlite3 FILE .recover`."

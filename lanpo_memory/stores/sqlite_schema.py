@@ -10,10 +10,9 @@ from functools import cache
 from lanpo_memory.errors import PoolFileSystemError
 from lanpo_memory.types import Experience, Problem
 
-__all__ = ["APPLICATION_ID", "HEADER", "VERSION", "expected", "migrate", "schema", "switch_to_wal"]
+__all__ = ["APPLICATION_ID", "VERSION", "expected", "migrate", "schema", "switch_to_wal"]
 
 APPLICATION_ID = 0x4C414E50  # "LANP": tells a pool from any other SQLite file
-HEADER = b"SQLite format 3\0"
 
 _VERSION_1 = """
     CREATE TABLE namespace (ns INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);

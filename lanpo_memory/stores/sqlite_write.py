@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
+from lanpo_memory.stores.receipts import refusal, settled
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -17,7 +18,6 @@ from lanpo_memory.types import (
     Limits,
     Problem,
     Receipt,
-    normalise,
 )
 
 __all__ = ["OF_PROBLEM", "PLAIN", "Write"]
@@ -118,20 +118,14 @@ class Write:
         self._db.executemany(
             "INSERT INTO experience (ns, id, rid, step, payload, lesson) VALUES (?,?,?,?,?,?)", rows
         )
-        evicted = self._evict_experiences(touched)
-        return [
-            Receipt(status="evicted", id=r.id, reason="pushed out by later ones of this batch")
-            if r.status == "added" and r.id in evicted
-            else r
-            for r in receipts
-        ]
+        return settled(receipts, self._evict_experiences(touched))
 
     def _verdict(
         self, e: Experience, known: set[str], texts: dict[str, str], of_step: int
     ) -> Receipt:
-        refusal = _refusal(e.problem, texts)
-        if refusal:
-            return Receipt(status="rejected", id=e.id, reason=refusal)
+        reason = refusal(e.problem, texts[e.problem.id])
+        if reason:
+            return Receipt(status="rejected", id=e.id, reason=reason)
         if e.id in known:
             return Receipt(status="duplicate", id=e.id)
         limit = self._limits.per_step
@@ -147,9 +141,10 @@ class Write:
         receipts: list[Receipt] = []
         touched: dict[int, str] = {}
         for a in attempts:
-            pid, refusal = a.problem.id, _refusal(a.problem, texts)
-            if refusal:
-                receipts.append(Receipt(status="rejected", id=a.id, reason=refusal))
+            pid = a.problem.id
+            reason = refusal(a.problem, texts[pid])
+            if reason:
+                receipts.append(Receipt(status="rejected", id=a.id, reason=reason))
             elif a.id in known:
                 receipts.append(Receipt(status="duplicate", id=a.id))
             else:
@@ -162,8 +157,7 @@ class Write:
                 )
                 self._log.append((self._ns, "add", "attempt", a.id, pid))
                 receipts.append(Receipt(status="added", id=a.id))
-        self._evict("attempt", touched, self._limits.attempts)
-        return receipts
+        return settled(receipts, self._evict("attempt", touched, self._limits.attempts))
 
     def _plain(
         self, kind: str, records: Sequence[Exposure] | Sequence[FailedAnswer]
@@ -251,10 +245,3 @@ class Write:
         self._db.executemany(f"DELETE FROM {kind} WHERE seq = ?", [(row[0],) for row in rows])
         self._log += [(self._ns, "evict", kind, row[1], touched[row[2]]) for row in rows]
         return {row[1] for row in rows}
-
-
-def _refusal(problem: Problem, texts: dict[str, str]) -> str | None:
-    known = texts[problem.id]
-    if known == problem.text or normalise(known) == normalise(problem.text):
-        return None
-    return f"problem id {problem.id!r} is stored with another text"
