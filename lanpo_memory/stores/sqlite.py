@@ -396,6 +396,8 @@ class SQLiteStore:
                 "SELECT count(*) FROM problem p WHERE ns = ? "
                 "AND EXISTS (SELECT 1 FROM experience e WHERE e.rid = p.rid)"
             )
+        elif kind == "experience":
+            sql = "SELECT experiences FROM namespace WHERE ns = ?"
         elif kind in _TYPES:
             sql = f"SELECT count(*) FROM {kind} WHERE ns = ?"
         else:

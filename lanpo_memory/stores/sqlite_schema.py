@@ -43,8 +43,8 @@ _VERSION_1 = """
     """
 
 # The lesson's id beside each experience, for eviction by utility; the step inside the index that
-# eviction walks; a change log that is appended to and nothing else; a cache for long values, of
-# which two fit on a page.
+# eviction walks; how many experiences there are, so that nobody has to count; a change log that is
+# appended to and nothing else; a cache for long values, of which two fit on a page.
 _VERSION_2 = """
     DROP INDEX experience_of;
     ALTER TABLE experience RENAME TO experience_1;
@@ -55,6 +55,7 @@ _VERSION_2 = """
     CREATE INDEX experience_of ON experience (rid, seq, step);
     INSERT INTO sqlite_sequence SELECT 'experience', seq FROM sqlite_sequence
         WHERE name = 'experience_1';
+    ALTER TABLE namespace ADD COLUMN experiences INTEGER NOT NULL DEFAULT 0;
     DROP INDEX change_of;
     CREATE TABLE cached (key TEXT PRIMARY KEY, value BLOB NOT NULL);
     INSERT INTO cached SELECT key, value FROM cache;
@@ -86,6 +87,10 @@ def _to_2(db: sqlite3.Connection) -> None:
         ),
     )
     _run(db, "DROP TABLE experience_1")
+    db.execute(
+        "UPDATE namespace SET experiences = "
+        "(SELECT count(*) FROM experience e WHERE e.ns = namespace.ns)"
+    )
     exposures = db.execute("SELECT seq, ns, payload FROM exposure").fetchall()
     db.executemany(
         "UPDATE exposure SET payload = ? WHERE seq = ?",

@@ -27,6 +27,8 @@ OF_PROBLEM = ("experience", "attempt")
 PLAIN = ("exposure", "failure")
 """Kinds that hold a problem's id only."""
 
+_COUNTED = "experience"  # the kind that a namespace knows the number of
+
 
 class Write:
     """One batch inside one open transaction."""
@@ -60,6 +62,12 @@ class Write:
         self._db.executemany(
             "INSERT INTO change (ns, op, kind, id, pid) VALUES (?, ?, ?, ?, ?)", self._log
         )
+        grown = sum((op == "add") - (op != "add") for _, op, k, _, _ in self._log if k == _COUNTED)
+        if grown:
+            self._db.execute(
+                "UPDATE namespace SET experiences = experiences + ? WHERE ns = ?",
+                (grown, self._ns),
+            )
         return receipts
 
     def _clear(self) -> None:
@@ -78,6 +86,7 @@ class Write:
             )
         for table in (*OF_PROBLEM, *PLAIN, "problem"):
             self._db.execute(f"DELETE FROM {table} WHERE ns = ?", (self._ns,))
+        self._db.execute("UPDATE namespace SET experiences = 0 WHERE ns = ?", (self._ns,))
 
     def _problems(self, problems: dict[str, Problem]) -> tuple[dict[str, int], dict[str, str]]:
         """Row ids and stored texts, by problem id: the first text of an id stays."""

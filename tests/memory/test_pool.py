@@ -552,3 +552,24 @@ def test_an_index_that_fails_is_brought_up_to_date_by_the_next_call(open_: Open)
     index.down = False
     assert len(pool) == 1
     assert len(pool.retrieve([Problem(text="red apples")])[0]) == 1
+
+
+def test_the_number_of_experiences_is_that_of_the_rows(tmp_path: Path):
+    path = tmp_path / "pool.db"
+    with (
+        open_pool(path, limits=Limits(capacity=3)) as pool,
+        open_pool(path, namespace="b") as other,
+    ):
+        pool.add([lesson("p", str(i), step=i) for i in range(7)])
+        pool.add([lesson("q", "one"), lesson("q", "one")])
+        pool.delete([lesson("q", "one").id, "unknown"])
+        other.add([lesson("p", "mine")])
+        other.restore(pool.snapshot(tmp_path / "s.jsonl"))
+        other.add([lesson("r", "more")])
+        for each in (pool, other):
+            with sqlite3.connect(path) as db:
+                rows = db.execute(
+                    "SELECT count(*) FROM experience WHERE ns = ?", (each.store._ns,)
+                ).fetchone()[0]
+            assert len(each) == each.store.count("experience") == rows
+        assert (len(pool), len(other)) == (3, 4)
