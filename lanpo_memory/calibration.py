@@ -46,8 +46,10 @@ class Calibration(BaseModel):
 def fit_gamma(best: Sequence[float], *, target: float, fingerprint: str) -> Calibration:
     """Return the largest gamma at which the share of `best` that reach it is at least `target`.
 
+    Where even 0 is too much, gamma is 0 and the hit rate is what can be had.
+
     Args:
-        best: for each query the similarity of its best candidate, 0 where there is none.
+        best: for each query the similarity of its best candidate, -1 where there is none.
         target: the wanted hit rate, in (0, 1].
         fingerprint: of the scorer.
 
@@ -65,7 +67,7 @@ def fit_gamma(best: Sequence[float], *, target: float, fingerprint: str) -> Cali
     found = np.sort(np.asarray(best, dtype=np.float64))[::-1]
     wanted = int(np.ceil(target * len(found)))
     # Rounded down, so that the query that decides still reaches it.
-    gamma = float(np.floor(found[wanted - 1] * 1e4) / 1e4)
+    gamma = max(0.0, float(np.floor(found[wanted - 1] * 1e4) / 1e4))
     return Calibration(
         fingerprint=fingerprint,
         gamma=gamma,

@@ -213,10 +213,10 @@ class Guide:
         return sorted(scored, key=lambda hit: -hit.similarity)
 
     def best_similarities(self, problems: Sequence[Problem]) -> list[float]:
-        """Return the similarity of each problem's best candidate, whatever gamma is, else 0."""
+        """Return the similarity of each problem's best candidate, whatever gamma is, else -1."""
         found = self._retrieved(problems, [self._near, *self._further])
         return [
-            max((hit.similarity for hit in self._rescored(problem, hits)), default=0.0)
+            max((hit.similarity for hit in self._rescored(problem, hits)), default=-1.0)
             for problem, hits in zip(problems, found, strict=True)
         ]
 

@@ -28,9 +28,18 @@ from lanpo_memory.types import (
     normalise,
 )
 
-__all__ = ["FORMAT", "digest_of", "header", "read_header", "read_snapshot", "write_snapshot"]
+__all__ = [
+    "FORMAT",
+    "digest_of",
+    "header",
+    "holds_pool",
+    "read_header",
+    "read_snapshot",
+    "write_snapshot",
+]
 
 FORMAT = "lanpo-pool"
+_SQLITE = b"SQLite format 3\0"
 _VERSION = 2  # from 2 on, a footer with the number of lines and their hash
 _RECORDS: dict[str, tuple[str, type[Any]]] = {
     "experience": ("experiences", Experience),
@@ -132,14 +141,26 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def holds_pool(path: str | Path) -> bool:
+    """Tell whether a file is an SQLite file, which every pool is.
+
+    A pool that is open somewhere is not touched: closing a second handle of a file drops the locks
+    that this process may hold on it.
+    """
+    if Path(f"{path}-shm").exists():
+        return True
+    with Path(path).open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
+
+
 def read_header(path: str | Path) -> dict[str, Any] | None:
     """Return the header of a snapshot, `None` if the file is none.
 
     Raises:
         PoolVersionError: it was written by a newer version.
     """
-    if Path(f"{path}-shm").exists():
-        return None  # a pool in use: opening it here would drop the locks that guard it
+    if holds_pool(path):
+        return None
     with Path(path).open("rb") as file:
         line = file.readline(10_000)
     try:

@@ -485,9 +485,10 @@ class Limits(_Frozen):
     """How much a store keeps. `None` means no limit.
 
     Per problem: `capacity` experiences, `per_step` new experiences a training step (counted among
-    those that are held), `attempts` attempts. Over capacity, ``by="fifo"`` drops the oldest; ``by="utility"`` drops the lesson whose
-    utility can at best be the lowest (upper bound of its 95 % interval). A lesson with fewer than
-    `min_exposures` counts as possibly perfect, so that newcomers stay until they were tried.
+    those that are held), `attempts` attempts. Over capacity, ``by="fifo"`` drops the oldest;
+    ``by="utility"`` drops the lesson whose utility can at best be the lowest (upper bound of its
+    95 % interval). A lesson with fewer than `min_exposures` counts as possibly perfect, so that
+    newcomers stay until they were tried.
     """
 
     # 32 entries a problem, 8 new ones a problem and step: arXiv 2510.16552, appendix.

@@ -22,6 +22,7 @@ FOUNDATION = ["errors", "types", "protocols", "texts", "legacy"]
 PROVIDERS = ["stores", "retrievers", "models", "embedders"]
 POOL = [
     "calibration",
+    "comparison",
     "filters",
     "importers",
     "parsing",

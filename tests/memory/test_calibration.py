@@ -63,6 +63,11 @@ def test_gamma_is_the_largest_that_reaches_the_target(best: list[float], target:
     assert rates[0] == 1.0
 
 
+def test_a_target_that_cannot_be_had_is_said_by_the_hit_rate():
+    found = fit_gamma([0.5, 0.2, -1.0, -1.0], target=0.9, fingerprint="f")
+    assert (found.gamma, found.hit_rate, found.curve[0]) == (0.0, 0.5, (0.0, 0.5))
+
+
 @pytest.mark.parametrize("target", [0.0, -1.0, 1.01, float("nan")])
 def test_a_target_is_a_share(target: float):
     with pytest.raises(ConfigError, match="target"):

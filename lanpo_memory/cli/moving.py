@@ -1,0 +1,89 @@
+"""`lanpo pool export`, `restore` and `rm`: out of a pool, and into one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lanpo_memory.cli.common import (
+    NamespaceOption,
+    PoolOption,
+    command,
+    found_by_id,
+    look_into,
+    spared,
+)
+from lanpo_memory.cli.terminal import to_screen
+from lanpo_memory.comparison import KINDS, SnapshotRecords
+from lanpo_memory.errors import InvalidInputError
+from lanpo_memory.snapshots import read_header
+
+__all__ = ["export", "restore", "rm"]
+
+
+@command()
+def export(
+    file: Annotated[
+        Path,
+        typer.Argument(help="Where to write; in a folder the file is named by the digest."),
+    ],
+    pool: PoolOption = "pool.db",
+    namespace: NamespaceOption = "default",
+) -> None:
+    """Write everything a pool holds to one JSON Lines file, whole or not at all.
+
+    `lanpo pool restore` reads it back.
+
+    Example: lanpo pool export pool.jsonl --pool pool.db
+    """
+    with look_into(pool, namespace) as opened:
+        path = opened.snapshot(spared(file))
+    written = read_header(path) or {}
+    to_screen().print(
+        f"wrote {written['experiences']:,} experiences to {path}, digest {written['digest']}"
+    )
+
+
+@command()
+def restore(
+    snapshot: Annotated[Path, typer.Argument(help="A file that `lanpo pool export` wrote.")],
+    pool: PoolOption = "pool.db",
+    namespace: NamespaceOption = "default",
+    yes: Annotated[bool, typer.Option("--yes", help="Replace what the pool holds.")] = False,
+) -> None:
+    """Fill a pool with a snapshot, in one transaction. What it held before is gone.
+
+    The pool is made if it is not there. One that holds anything is replaced with --yes only.
+
+    Example: lanpo pool restore pool.jsonl --pool new.db
+    """
+    SnapshotRecords(snapshot)  # what cannot be read makes no pool
+    with look_into(pool, namespace, create=True) as opened:
+        held = {kind: opened.store.count(kind) for kind in KINDS}
+        if any(held.values()) and not yes:
+            counts = ", ".join(f"{n:,} {kind}s" for kind, n in held.items() if n)
+            raise InvalidInputError(
+                f"{pool} holds {counts} in namespace {namespace!r}; --yes replaces them"
+            )
+        opened.restore(snapshot)
+        size, digest = len(opened), opened.digest()
+    to_screen().print(f"restored {size:,} experiences to {pool}, digest {digest}")
+
+
+@command()
+def rm(
+    ids: Annotated[list[str], typer.Argument(help="Ids of experiences, or the starts of them.")],
+    pool: PoolOption = "pool.db",
+    namespace: NamespaceOption = "default",
+) -> None:
+    """Delete experiences. If one of the ids is unknown, nothing is deleted.
+
+    Example: lanpo pool rm 2e9576e03876dfd95ad5 --pool pool.db
+    """
+    with look_into(pool, namespace) as opened:
+        found = {found_by_id(opened, each).id for each in ids}
+        opened.delete(sorted(found))
+        console = to_screen()
+        console.print(f"deleted {len(found):,}; the pool holds {len(opened):,} experiences")
