@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
@@ -62,19 +62,23 @@ def fit_gamma(best: Sequence[float], *, target: float, fingerprint: str) -> Cali
     """
     if not 0.0 < target <= 1.0:
         raise ConfigError(f"target must lie in (0, 1], got {target}")
-    if not len(best):
+    if not best:
         raise InvalidInputError("calibration needs problems; there are none")
-    found = np.sort(np.asarray(best, dtype=np.float64))[::-1]
-    wanted = int(np.ceil(target * len(found)))
+    wanted = math.ceil(target * len(best))
+    decides = sorted(best, reverse=True)[wanted - 1]
     # Rounded down, so that the query that decides still reaches it.
-    gamma = max(0.0, float(np.floor(found[wanted - 1] * 1e4) / 1e4))
+    gamma = max(0.0, math.floor(decides * 1e4) / 1e4)
+
+    def rate(gamma: float) -> float:
+        return sum(similarity >= gamma for similarity in best) / len(best)
+
     return Calibration(
         fingerprint=fingerprint,
         gamma=gamma,
-        hit_rate=float(np.mean(found >= gamma)),
+        hit_rate=rate(gamma),
         target=target,
-        queries=len(found),
-        curve=tuple((g, float(np.mean(found >= g))) for g in _GRID),
+        queries=len(best),
+        curve=tuple((g, rate(g)) for g in _GRID),
     )
 
 

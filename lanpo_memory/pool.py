@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from lanpo_memory.calibration import load_calibration
-from lanpo_memory.embedders import CachedEmbedder
 from lanpo_memory.errors import InvalidInputError, PoolURLError
 from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
 from lanpo_memory.protocols import (
@@ -23,7 +22,6 @@ from lanpo_memory.protocols import (
     Retriever,
 )
 from lanpo_memory.reindex import claim
-from lanpo_memory.retrievers import BM25Retriever, CosineRetriever
 from lanpo_memory.selection import Candidate, Selection
 from lanpo_memory.snapshots import digest_of, header, read_snapshot, write_snapshot
 from lanpo_memory.stores import MemoryStore, SQLiteStore
@@ -39,6 +37,9 @@ from lanpo_memory.types import (
     Retrieved,
 )
 from lanpo_memory.utility import Utility, UtilityLedger
+
+if TYPE_CHECKING:
+    from lanpo_memory.embedders import CachedEmbedder
 
 __all__ = ["ExperiencePool", "open_pool"]
 
@@ -84,7 +85,7 @@ class ExperiencePool:
         self.embedder: CachedEmbedder | None = None
         if embedder is not None:
             claim(self.store, embedder.fingerprint)
-            self.embedder = CachedEmbedder(embedder, self.store, buffer=_BUFFER)
+            self.embedder = _cached(embedder, self.store)
         self.retriever: Retriever = _retriever(self.embedder) if retriever is None else retriever
         self.limits = Limits() if limits is None else limits
         self._clock = clock
@@ -417,7 +418,18 @@ _COUNTED = ("problem", "experience", "attempt", "exposure", "failure")
 _NO_LIMITS = Limits(capacity=None, per_step=None, attempts=None)
 
 
+# Search brings numpy along: it comes with the first pool, not with the import.
+
+
+def _cached(embedder: Embedder, store: ExperienceStore) -> CachedEmbedder:
+    from lanpo_memory.embedders import CachedEmbedder
+
+    return CachedEmbedder(embedder, store, buffer=_BUFFER)
+
+
 def _retriever(embedder: Embedder | None) -> Retriever:
+    from lanpo_memory.retrievers import BM25Retriever, CosineRetriever
+
     return BM25Retriever() if embedder is None else CosineRetriever(BM25Retriever(), embedder)
 
 

@@ -10,10 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload, runtime_checkable
 
 from lanpo_memory.types import (
     Attempt,
@@ -37,6 +34,10 @@ from lanpo_memory.types import (
     Retrieved,
     Rollout,
 )
+
+if TYPE_CHECKING:  # a third of the time an import would take
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "ChatModel",

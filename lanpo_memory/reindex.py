@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lanpo_memory.embedders import CachedEmbedder
 from lanpo_memory.errors import EmbedderMismatchError, InvalidInputError
 from lanpo_memory.protocols import Embedder, ExperienceStore
 
@@ -68,6 +67,8 @@ def reindex(
     """
     if chunk < 1:
         raise InvalidInputError(f"chunk must be at least 1, got {chunk}")
+    from lanpo_memory.embedders import CachedEmbedder
+
     cached = CachedEmbedder(embedder, store, memory=0)
     texts = list(dict.fromkeys(problem.text for problem in store.read("problem")))
     for start in range(0, len(texts), chunk):

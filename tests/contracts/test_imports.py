@@ -74,7 +74,7 @@ HEAVY = [
 ]
 # what must stay light -> what it must not load
 LIGHT = {
-    "lanpo_memory": [*HEAVY, "rich", "typer", "pytest"],
+    "lanpo_memory": [*HEAVY, "numpy", "rich", "typer", "pytest"],
     "lanpo_memory.testing": [*HEAVY, "rich", "typer", "pytest"],
     "lanpo_memory.cli": HEAVY,
     "lanpo_rl": HEAVY,
