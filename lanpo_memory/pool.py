@@ -142,9 +142,7 @@ class ExperiencePool:
 
     def write(self, batch: Batch) -> list[Receipt]:
         """Write experiences, attempts, exposures, failures and deletions in one transaction."""
-        now = self._clock()
-        experiences = tuple(_stamped(e, now) for e in batch.experiences)
-        stamped = batch.model_copy(update={"experiences": experiences})
+        stamped = batch._with(now=self._clock())
         receipts = self.store.write(stamped, limits=self.limits, worth=self._worth())
         self.sync()
         self._flush()
@@ -271,7 +269,7 @@ class ExperiencePool:
         filters: Sequence[ExperienceFilter],
     ) -> list[Retrieved]:
         found = [
-            Retrieved(
+            Retrieved._made(
                 experience=experience,
                 score=hit.score,
                 similarity=hit.similarity,
@@ -431,12 +429,6 @@ def _retriever(embedder: Embedder | None) -> Retriever:
     from lanpo_memory.retrievers import BM25Retriever, CosineRetriever
 
     return BM25Retriever() if embedder is None else CosineRetriever(BM25Retriever(), embedder)
-
-
-def _stamped(experience: Experience, now: float) -> Experience:
-    if experience.metadata.created_at is not None:
-        return experience
-    return experience._with(metadata=experience.metadata._with(created_at=now))
 
 
 def _check_search(problems: Any, **numbers: Any) -> None:

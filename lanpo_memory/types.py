@@ -182,14 +182,19 @@ class _Frozen(BaseModel):
     # Should pydantic drop the flag, they are built through it: slower, with the same result.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
+    @classmethod
+    def _made(cls, **values: Any) -> Self:
+        """An instance of all its values, unchecked: for thousands made from what was checked."""
+        made = cls.__new__(cls)
+        object.__setattr__(made, "__dict__", values)
+        object.__setattr__(made, "__pydantic_fields_set__", set(values))
+        object.__setattr__(made, "__pydantic_extra__", None)
+        object.__setattr__(made, "__pydantic_private__", None)
+        return made
+
     def _with(self, **update: Any) -> Self:
         """A copy with other values, unchecked: `model_copy(update=...)`, several times faster."""
-        copy = type(self).__new__(type(self))
-        object.__setattr__(copy, "__dict__", {**self.__dict__, **update})
-        object.__setattr__(copy, "__pydantic_fields_set__", self.model_fields_set | update.keys())
-        object.__setattr__(copy, "__pydantic_extra__", None)
-        object.__setattr__(copy, "__pydantic_private__", None)
-        return copy
+        return self._made(**{**self.__dict__, **update})
 
 
 def _typed(model: str, error: ValidationError) -> LanpoError:
@@ -502,7 +507,8 @@ class Limits(_Frozen):
 class Batch(_Frozen):
     """Everything one transaction writes. Receipts come back in the order of these fields.
 
-    With `replace`, every record that was there is deleted first, in the same transaction.
+    With `replace`, every record that was there is deleted first, in the same transaction. `now` is
+    the `created_at` of experiences that have none.
     """
 
     experiences: tuple[Experience, ...] = ()
@@ -511,6 +517,7 @@ class Batch(_Frozen):
     failures: tuple[FailedAnswer, ...] = ()
     deletions: tuple[str, ...] = ()
     replace: bool = False
+    now: FiniteFloat | None = None
 
     def __len__(self) -> int:
         records = (self.experiences, self.attempts, self.exposures, self.failures, self.deletions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,7 +205,9 @@ def best(ids: Sequence[str], scores: NDArray[np.float32], k: int, query_id: str)
     if len(scores) > k:
         threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
         found = np.flatnonzero(scores >= threshold).tolist()
-    keyed = [(-float(scores[i]), hash64(query_id, ids[i]), i) for i in found]
+    places = sorted(zip((-scores[found]).tolist(), found, strict=True))
+    equal = {score for (score, _), (after, _) in pairwise(places) if score == after}
+    keyed = [(s, hash64(query_id, ids[i]) if s in equal else 0, i) for s, i in places]
     return [place for _, _, place in sorted(keyed)[:k]]
 
 

@@ -57,6 +57,7 @@ class MemoryStore:
         self._problems: dict[str, Problem] = {}
         self._log: list[Change] = []
         self._cache: dict[str, bytes] = {}
+        self._now: float | None = None
 
     def write(
         self, batch: Batch, *, limits: Limits, worth: Callable[[str], float] | None = None
@@ -65,6 +66,7 @@ class MemoryStore:
         with self._lock:
             if batch.replace:
                 self._clear()
+            self._now = batch.now
             return [
                 *self._write_experiences(batch.experiences, limits, worth),
                 *self._write_attempts(batch.attempts, limits),
@@ -139,6 +141,8 @@ class MemoryStore:
         if isinstance(record, Experience | Attempt):
             # The problem as it was first told stays, whoever tells it again.
             record = record._with(problem=self._problems.setdefault(problem_id, record.problem))
+        if isinstance(record, Experience) and record.metadata.created_at is None:
+            record = record._with(metadata=record.metadata._with(created_at=self._now))
         self._records[kind][record.id] = record
         self._by_problem[kind][problem_id].append(record.id)
         self._note("add", kind, record.id, problem_id)

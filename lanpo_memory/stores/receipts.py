@@ -21,7 +21,7 @@ def settled(receipts: Sequence[Receipt], evicted: Collection[str]) -> list[Recei
     if not evicted:
         return list(receipts)
     return [
-        Receipt(status="evicted", id=r.id, reason="pushed out by later ones of this batch")
+        r._with(status="evicted", reason="pushed out by later ones of this batch")
         if r.status == "added" and r.id in evicted
         else r
         for r in receipts

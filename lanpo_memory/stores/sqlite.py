@@ -293,7 +293,8 @@ class SQLiteStore:
             raise _unknown(kind)
         of_problem = kind in OF_PROBLEM
         columns = "r.seq, r.payload" + (
-            ", p.rid, p.pid, p.text, p.family, p.metadata" if of_problem else ""
+            # No lesson: what is scanned is checked, and its ids are made from what it says.
+            ", NULL, p.rid, p.pid, p.text, p.family, p.metadata" if of_problem else ""
         )
         join = "CROSS JOIN problem p ON p.rid = r.rid" if of_problem else ""
         beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
@@ -355,10 +356,11 @@ class SQLiteStore:
                 "ORDER BY seq DESC LIMIT 1 OFFSET ?), 0)"
             )
             arguments.append(newest - 1)
+        lesson = "r.lesson" if kind == "experience" else "NULL"
         return (
             self._db()
             .execute(
-                "SELECT r.seq, r.payload, p.rid, p.pid, p.text, p.family, p.metadata "
+                f"SELECT r.seq, r.payload, {lesson}, p.rid, p.pid, p.text, p.family, p.metadata "
                 f"FROM {source} WHERE {' AND '.join(where)} ORDER BY r.seq",
                 arguments,
             )
@@ -439,18 +441,21 @@ class SQLiteStore:
     # ------------------------------------------------------------------ records
 
     def _revived(self, kind: str, rows: Sequence[Any]) -> list[Any]:
-        """Records from rows (seq, payload) or (seq, payload, rid, pid, text, family, metadata)."""
+        """Records from rows (seq, payload) or (..., lesson, rid, pid, text, family, metadata)."""
         model, records = _TYPES[kind], []
         known: dict[int, Problem] = {}
-        for seq, payload, *problem in rows:
+        for seq, payload, *of_problem in rows:
+            lesson = None
             try:
                 data = from_json(payload)
-                if problem:
-                    rid, *fields = problem
+                if of_problem:
+                    lesson, rid, *fields = of_problem
                     if rid not in known:
                         known[rid] = self._problem(*fields)
                     data["problem"] = known[rid]
                 records.append(model.__pydantic_validator__.validate_python(data))
+                if lesson is not None:
+                    records[-1].__dict__["lesson_id"] = lesson  # spares hashing all it says
             except (ValueError, TypeError) as error:
                 raise PoolDamagedError(
                     f"{self.path}: {kind} {seq} cannot be read: {error}"

@@ -53,7 +53,7 @@ class Write:
             problems.setdefault(attempt.problem.id, attempt.problem)
         rids, texts = self._problems(problems)
         receipts = [
-            *self._experiences(batch.experiences, rids, texts),
+            *self._experiences(batch.experiences, rids, texts, batch.now),
             *self._attempts(batch.attempts, rids, texts),
             *self._plain("exposure", batch.exposures),
             *self._plain("failure", batch.failures),
@@ -105,7 +105,11 @@ class Write:
         return {pid: rid for pid, rid, _ in rows}, {pid: text for pid, _, text in rows}
 
     def _experiences(
-        self, experiences: Sequence[Experience], rids: dict[str, int], texts: dict[str, str]
+        self,
+        experiences: Sequence[Experience],
+        rids: dict[str, int],
+        texts: dict[str, str],
+        now: float | None,
     ) -> list[Receipt]:
         known = self._known("experience", [e.id for e in experiences])
         counts = self._counts_by_step(rids)
@@ -121,8 +125,7 @@ class Write:
             known.add(e.id)
             counts[rid, step] += 1
             touched[rid] = pid
-            payload = e.model_dump_json(exclude={"problem"})
-            rows.append((self._ns, e.id, rid, step, payload, e.lesson_id))
+            rows.append((self._ns, e.id, rid, step, _payload(e, now), e.lesson_id))
             self._log.append((self._ns, "add", "experience", e.id, pid))
         self._db.executemany(
             "INSERT INTO experience (ns, id, rid, step, payload, lesson) VALUES (?,?,?,?,?,?)", rows
@@ -141,7 +144,7 @@ class Write:
         if limit is not None and of_step >= limit:
             reason = f"the problem has {limit} new experiences of this step already"
             return Receipt(status="rejected", id=e.id, reason=reason)
-        return Receipt(status="added", id=e.id)
+        return Receipt._made(status="added", id=e.id, reason="")
 
     def _attempts(
         self, attempts: Sequence[Attempt], rids: dict[str, int], texts: dict[str, str]
@@ -254,3 +257,12 @@ class Write:
         self._db.executemany(f"DELETE FROM {kind} WHERE seq = ?", [(row[0],) for row in rows])
         self._log += [(self._ns, "evict", kind, row[1], touched[row[2]]) for row in rows]
         return {row[1] for row in rows}
+
+
+def _payload(experience: Experience, now: float | None) -> str:
+    """The stored text of an experience; one that has no time of its own was made now."""
+    text = experience.model_dump_json(exclude={"problem"})
+    if now is None or experience.metadata.created_at is not None:
+        return text
+    # Quotes within a text are escaped, and `extra` comes later: the first is the field itself.
+    return text.replace('"created_at":null', f'"created_at":{now!r}', 1)
