@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lanpo_memory.calibration import load_calibration
 from lanpo_memory.errors import InvalidInputError, PoolURLError
 from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
+from lanpo_memory.problems import ProblemTable
 from lanpo_memory.protocols import (
     Embedder,
     ExperienceFilter,
@@ -90,7 +91,7 @@ class ExperiencePool:
         self.limits = Limits() if limits is None else limits
         self._clock = clock
         self._utility = UtilityLedger(decay=decay)
-        self._problems: dict[str, Problem] = {}
+        self._problems = ProblemTable()
         self._lock = threading.RLock()
         self._closed = False
         with self.store.view():
@@ -195,11 +196,10 @@ class ExperiencePool:
 
     def _index(self, present: Sequence[Problem], gone: Sequence[str]) -> None:
         # After `restore` a problem may stand there with another text than before.
-        new = [p for p in present if self._problems.get(p.id) != p]
+        new = [p for p in present if not self._problems.holds(p)]
         self.retriever.update(new, [*gone, *(p.id for p in new if p.id in self._problems)])
-        self._problems.update((p.id, p) for p in new)
-        for problem_id in gone:
-            self._problems.pop(problem_id, None)
+        self._problems.put(new)
+        self._problems.drop(gone)
 
     # ------------------------------------------------------------------ reading
 

@@ -23,6 +23,10 @@ _GROUP = 16  # slots of which only the best is looked at first
 _REMEMBERED = 8_000_000  # impacts kept between two writes: 32 MB
 
 
+_Impact = tuple[float, NDArray[np.uint32] | None, NDArray[np.float32]]
+_NOWHERE, _NOTHING = np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.float32)
+
+
 class BM25Retriever:
     """Incremental BM25 (the formula of Lucene); adding one problem costs its own words only.
 
@@ -118,7 +122,7 @@ class BM25Retriever:
     def _forget(self) -> None:
         """Drop what holds until the next write only: lengths relative to the average, impacts."""
         self._norms: NDArray[np.float32] | None = None
-        self._impacts: dict[int, tuple[NDArray[np.uint32] | None, NDArray[np.float32]]] = {}
+        self._impacts: dict[tuple[int, int], _Impact] = {}
         self._remembered = 0
 
     # ------------------------------------------------------------------ reading
@@ -149,7 +153,8 @@ class BM25Retriever:
         """
         with self._lock:
             found = [self._search(query, k) for query in queries]
-            return [([self._ids[slot] for slot in slots], scores) for slots, scores, _ in found]
+            named = self._ids.__getitem__
+            return [(list(map(named, slots.tolist())), scores) for slots, scores, _ in found]
 
     def _search(
         self, query: Problem, k: int
@@ -179,41 +184,40 @@ class BM25Retriever:
             self._norms = (self.k1 * (1 - self.b) + relative).astype(np.float32)
         scores, own = np.zeros(len(self._ids), dtype=np.float32), 0.0
         for token, count in tokens.items():
-            term = postings.vocabulary.get(token)
-            frequency = 0 if term is None else postings.document_frequency[term]
-            weight = count * float(np.log1p((n - frequency + 0.5) / (frequency + 0.5)))
+            term = postings.vocabulary.get(token, -1)  # -1: no document has it
+            weight, slots, impacts = self._impacts.get((term, count)) or self._impact(term, count)
             own += weight * count / (count + own_norm)
-            if term is None or not frequency:
-                continue
-            slots, impacts = self._impacts.get(term) or self._impact(term, frequency)
             if slots is None:
-                scores += np.float32(weight) * impacts
+                scores += impacts
             else:
-                scores[slots] += np.float32(weight) * impacts
+                scores[slots] += impacts
         if postings.dead:
             scores[~postings.alive] = 0.0
         return scores, own
 
-    def _impact(
-        self, term: int, frequency: int
-    ) -> tuple[NDArray[np.uint32] | None, NDArray[np.float32]]:
-        """What one occurrence of a term in the query is worth to each document, without idf.
+    def _impact(self, term: int, count: int) -> _Impact:
+        """What a term that stands `count` times in the query is worth to each document.
 
-        Returns the slots with their impacts, or, for a word that is in many documents, `None` and
-        the impacts of all slots, which are added up faster.
+        Returns its weight, and the slots with their shares of the score, or, for a word that is
+        in many documents, `None` and the shares of all slots, which are added up faster.
         """
         assert self._norms is not None
-        slots, frequencies = self._postings.of(term)
-        tf = frequencies.astype(np.float32)
-        impacts = tf / (tf + self._norms[slots])
-        found: tuple[NDArray[np.uint32] | None, NDArray[np.float32]] = slots, impacts
-        if frequency * 8 > len(self._ids):
-            row = np.zeros(len(self._ids), dtype=np.float32)
-            row[slots] = impacts
-            found = None, row
-        if self._remembered + len(found[1]) <= _REMEMBERED:
-            self._remembered += len(found[1])
-            self._impacts[term] = found
+        n, size = len(self._slots), len(self._ids)
+        frequency = self._postings.document_frequency[term] if term >= 0 else 0
+        weight = count * float(np.log1p((n - frequency + 0.5) / (frequency + 0.5)))
+        found: _Impact = weight, _NOWHERE, _NOTHING
+        if frequency:
+            slots, frequencies = self._postings.of(term)
+            tf = frequencies.astype(np.float32)
+            shares = np.float32(weight) * (tf / (tf + self._norms[slots]))
+            found = weight, slots, shares
+            if frequency * 8 > size:
+                row = np.zeros(size, dtype=np.float32)
+                row[slots] = shares
+                found = weight, None, row
+        if self._remembered + len(found[2]) <= _REMEMBERED:
+            self._remembered += len(found[2])
+            self._impacts[term, count] = found
         return found
 
     def _best(self, scores: NDArray[np.float32], k: int, salt: int) -> NDArray[np.int64]:

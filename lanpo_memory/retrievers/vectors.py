@@ -64,10 +64,11 @@ class Vectors:
 
     def known(self, ids: Sequence[str]) -> tuple[list[str], NDArray[np.float32]]:
         """Return those of the ids that are here, and a copy of their rows."""
-        slots = [self._slots.get(problem_id, -1) for problem_id in ids]
-        if -1 in slots:
-            ids = [problem_id for problem_id, slot in zip(ids, slots, strict=True) if slot >= 0]
-            slots = [slot for slot in slots if slot >= 0]
+        try:
+            slots = list(map(self._slots.__getitem__, ids))
+        except KeyError:  # one was removed meanwhile
+            ids = [problem_id for problem_id in ids if problem_id in self._slots]
+            slots = [self._slots[problem_id] for problem_id in ids]
         return list(ids), self._rows[np.array(slots, dtype=np.intp)]
 
     def add(self, ids: Sequence[str], rows: NDArray[np.float32]) -> None:

@@ -27,6 +27,7 @@ POOL = [
     "importers",
     "parsing",
     "pool",
+    "problems",
     "prompts",
     "reindex",
     "schedules",
