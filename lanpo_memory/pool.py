@@ -173,10 +173,11 @@ class ExperiencePool:
         exposures: list[Change] = []
         grown = 0
         for change in items:
-            if change.kind == "experience":
-                touched[change.problem_id] = None
-                grown += 1 if change.op == "add" else -1
-            elif change.kind == "exposure":
+            _, op, kind, _, problem_id = change
+            if kind == "experience":
+                touched[problem_id] = None
+                grown += 1 if op == "add" else -1
+            elif kind == "exposure":
                 exposures.append(change)
         if touched:
             present = self.store.read("problem", problems=list(touched))

@@ -18,7 +18,7 @@ import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
@@ -187,7 +187,7 @@ class _Frozen(BaseModel):
         """An instance of all its values, unchecked: for thousands made from what was checked."""
         made = cls.__new__(cls)
         object.__setattr__(made, "__dict__", values)
-        object.__setattr__(made, "__pydantic_fields_set__", set(values))
+        object.__setattr__(made, "__pydantic_fields_set__", _names(cls))
         object.__setattr__(made, "__pydantic_extra__", None)
         object.__setattr__(made, "__pydantic_private__", None)
         return made
@@ -195,6 +195,12 @@ class _Frozen(BaseModel):
     def _with(self, **update: Any) -> Self:
         """A copy with other values, unchecked: `model_copy(update=...)`, several times faster."""
         return self._made(**{**self.__dict__, **update})
+
+
+@cache
+def _names(model: type[BaseModel]) -> set[str]:
+    """All fields of a model: one set for all instances made of all their values."""
+    return set(model.model_fields)
 
 
 def _typed(model: str, error: ValidationError) -> LanpoError:
