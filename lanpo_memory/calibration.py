@@ -99,6 +99,7 @@ def calibrate_gamma(
         problems: the queries, as they will come; by default a sample of the pool's own problems.
         target: the wanted hit rate, in (0, 1].
         save: keep the result in the pool, for every guide with this scorer and ``gamma=None``.
+            What misses the target is not kept: too few problems find anything at all.
 
     Raises:
         ConfigError: a target outside (0, 1].
@@ -120,7 +121,7 @@ def calibrate_gamma(
     result = fit_gamma(
         guide.best_similarities(problems), target=target, fingerprint=guide.fingerprint
     )
-    if save:
+    if save and result.hit_rate >= target:
         store_calibration(pool.store, result)
     return result
 

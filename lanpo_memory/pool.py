@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lanpo_memory.calibration import load_calibration
-from lanpo_memory.errors import InvalidInputError, PoolURLError
+from lanpo_memory.errors import InvalidInputError, PoolClosedError, PoolURLError
 from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
 from lanpo_memory.problems import ProblemTable
 from lanpo_memory.protocols import (
@@ -84,6 +84,12 @@ class ExperiencePool:
     ) -> None:
         self.store: ExperienceStore = MemoryStore() if store is None else store
         self.embedder: CachedEmbedder | None = None
+        for name, part in (("embedder", embedder), ("retriever", retriever)):
+            if isinstance(part, str):
+                raise InvalidInputError(
+                    f"{name}={part!r} is a name; give an object, such as "
+                    "SentenceTransformerEmbedder(name) or BM25Retriever()"
+                )
         if embedder is not None:
             claim(self.store, embedder.fingerprint)
             self.embedder = _cached(embedder, self.store)
@@ -135,6 +141,7 @@ class ExperiencePool:
 
     def add(self, experiences: Sequence[Experience]) -> list[Receipt]:
         """Add experiences durably, in one transaction; one receipt each, in the same order."""
+        _check_list(experiences)
         return self.write(Batch(experiences=tuple(experiences)))
 
     def delete(self, ids: Sequence[str]) -> list[Receipt]:
@@ -143,11 +150,16 @@ class ExperiencePool:
 
     def write(self, batch: Batch) -> list[Receipt]:
         """Write experiences, attempts, exposures, failures and deletions in one transaction."""
+        self._check_open()
         stamped = batch._with(now=self._clock())
         receipts = self.store.write(stamped, limits=self.limits, worth=self._worth())
         self.sync()
         self._flush()
         return receipts
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PoolClosedError("the pool is closed; open it again with open_pool")
 
     def _worth(self) -> Callable[[str], float] | None:
         if self.limits.by == "fifo":
@@ -157,6 +169,7 @@ class ExperiencePool:
 
     def sync(self) -> int:
         """Take in what any process wrote since the last call; return the number of changes."""
+        self._check_open()
         with self._lock:
             total = 0
             while True:
@@ -430,6 +443,11 @@ def _retriever(embedder: Embedder | None) -> Retriever:
     from lanpo_memory.retrievers import BM25Retriever, CosineRetriever
 
     return BM25Retriever() if embedder is None else CosineRetriever(BM25Retriever(), embedder)
+
+
+def _check_list(experiences: Any) -> None:
+    if isinstance(experiences, Experience):
+        raise InvalidInputError("give a list of experiences, also for one: add([experience])")
 
 
 def _check_search(problems: Any, **numbers: Any) -> None:

@@ -18,6 +18,8 @@ _ASCII_WORDS = bytes(
     ord(chr(i).lower()) if i < 128 and _WORD.match(chr(i)) else ord(" ") for i in range(256)
 )
 _NUMBER = re.compile(r"\d+(?:[.,/]\d+)*")
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+_DECIMAL = re.compile(r"\d+\.\d+")
 _SHINGLE = 3
 _LONG = 20_000  # characters: longer texts are read again each time, so that the cache stays small
 
@@ -34,8 +36,21 @@ def words(text: str) -> list[str]:
 
 
 def numbers(text: str) -> Counter[str]:
-    """Return the numbers of a text with their multiplicity."""
-    return Counter(_NUMBER.findall(text))
+    """Return the numbers of a text with their multiplicity, however they are written.
+
+    >>> numbers("1,200 km or 1200.0 km") == numbers("1200 or 1200")
+    True
+    """
+    return Counter(map(_plain, _NUMBER.findall(text)))
+
+
+def _plain(number: str) -> str:
+    """A number without separators of thousands and without zeros that say nothing."""
+    if number.isdigit():
+        return number
+    if _THOUSANDS.fullmatch(number):
+        number = number.replace(",", "")
+    return number.rstrip("0").rstrip(".") if _DECIMAL.fullmatch(number) else number
 
 
 class _Wording:
@@ -72,7 +87,7 @@ class _Features:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.numbers = sorted(_NUMBER.findall(text))
+        self.numbers = sorted(map(_plain, _NUMBER.findall(text)))
 
     @cached_property
     def normalised(self) -> str:

@@ -75,7 +75,9 @@ def calibrate(
         if given is not None:
             whose = f"of {counted(len(given), 'problem')} in {problems}"
         treated = "left out" if drop_templates else "counted"
-        kept = "not kept (--no-save)" if no_save else "kept in the pool"
+        missed = found.hit_rate < target
+        kept = "not kept" if missed else "kept in the pool"
+        kept = "not kept (--no-save)" if no_save else kept
         for label, text in (
             ("gamma", f"{found.gamma:g}, {kept}; until now {guide.gamma:g}"),
             (
@@ -88,7 +90,9 @@ def calibrate(
         ):
             console.print(wrapped(f"{label:<{_LABEL}}", text, console))
         console.print(f"{'scorer':<{_LABEL}}{found.fingerprint}")
-    if found.gamma == 0.0:
+    if missed:
+        console.print(wrapped("note: ", _MISSED, console))
+    elif found.gamma == 0.0:
         console.print(wrapped("note: ", _LET_THROUGH, console))
     for error in errors[:20]:
         console.print(Text.assemble(("not read:", "red"), f" {error}"))
@@ -98,9 +102,13 @@ def calibrate(
         raise typer.Exit(1)
 
 
+_MISSED = (
+    "fewer problems than the target find anything at all, whatever gamma is. Fill the pool with "
+    "problems that are alike, or try a smaller --target"
+)
 _LET_THROUGH = (
-    "a gamma of 0 lets everything through. Fewer problems than the target find anything at all, "
-    "or what they find has nothing in common with them; try a smaller --target"
+    "a gamma of 0 lets everything through: what is found has nothing in common with the problems; "
+    "try a smaller --target"
 )
 
 

@@ -21,7 +21,7 @@ from lanpo_memory.cli.common import (
     look_into,
 )
 from lanpo_memory.cli.embedding import Bf16Option, EmbedderOption, searchable
-from lanpo_memory.cli.terminal import cut, to_screen
+from lanpo_memory.cli.terminal import cut, defused, to_screen
 from lanpo_memory.types import Experience, Problem, Retrieved
 
 __all__ = ["list_", "search", "show", "stats"]
@@ -65,12 +65,12 @@ def _print_experience(
     similarity = f"similarity {hit.similarity:.2f}  utility {hit.utility:.2f}  " if hit else ""
     facts = f" {similarity}{outcome}  step {meta.step}  {experience.id}"
     console.print(Text.assemble((head, "bold"), facts))
-    console.print(f"   problem: {experience.problem.text}")
+    console.print(f"   problem: {defused(experience.problem.text)}")
     if experience.thoughts:
-        console.print(f"   thoughts: {experience.thoughts}")
+        console.print(f"   thoughts: {defused(experience.thoughts)}")
     for name, items in (("principle", experience.principles), ("pitfall", experience.pitfalls)):
         for item in items:
-            console.print(f"   {name}: {item}")
+            console.print(f"   {name}: {defused(item)}")
 
 
 @command("list")

@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["counted", "cut", "progress", "report", "to_screen", "waiting", "wrapped"]
+__all__ = ["counted", "cut", "defused", "progress", "report", "to_screen", "waiting", "wrapped"]
 
 _LEAST_WIDTH = 40
 _CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], "�")
@@ -31,9 +31,14 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def defused(text: str) -> str:
+    """Return a text on one line without control codes: what people wrote must not act."""
+    return " ".join(text.split()).translate(_CONTROLS)
+
+
 def cut(text: str, room: int) -> str:
     """Return the start of a text on one line of at most `room` cells, control codes defused."""
-    line = " ".join(text.split()).translate(_CONTROLS)
+    line = defused(text)
     if cell_len(line) <= room:
         return line
     return set_cell_size(line, room - 1).rstrip() + "…"

@@ -24,7 +24,13 @@ from lanpo_memory import (
     Rollout,
     open_pool,
 )
-from lanpo_memory.errors import ConfigError, InvalidInputError, LabelLeakError, PoolFormatError
+from lanpo_memory.errors import (
+    ConfigError,
+    InvalidInputError,
+    LabelLeakError,
+    PoolClosedError,
+    PoolFormatError,
+)
 from lanpo_memory.filters import SimilarityAtLeast
 from lanpo_memory.types import MAX_ITEMS, MAX_NAME_CHARS, MAX_TEXT_CHARS, FailedAnswer
 
@@ -173,6 +179,22 @@ def test_a_batch_with_something_that_is_no_experience_is_refused_whole(pool: Exp
             pool.add([lesson(), wrong])
     assert len(pool) == 0
     assert pool.store.changes(0).items == ()
+
+
+def test_a_single_experience_and_a_name_for_a_part_are_explained(pool: ExperiencePool):
+    with pytest.raises(InvalidInputError, match=r"add\(\[experience\]\)"):
+        pool.add(lesson())
+    for part in ("embedder", "retriever"):
+        with pytest.raises(InvalidInputError, match=f"{part}='mini' is a name"):
+            ExperiencePool(**{part: "mini"})
+
+
+def test_a_closed_pool_says_so_whatever_its_store(pool: ExperiencePool):
+    pool.close()
+    pool.close()
+    for call in (lambda: pool.add([lesson()]), lambda: pool.retrieve([FINE]), lambda: len(pool)):
+        with pytest.raises(PoolClosedError, match="open it again"):
+            call()
 
 
 def test_deleting_what_is_not_there_is_rejected_one_by_one(pool: ExperiencePool):

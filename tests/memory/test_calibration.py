@@ -89,6 +89,13 @@ def test_a_guide_with_the_calibrated_gamma_hits_as_often_as_wanted(tmp_path: Pat
         assert found.hit_rate == pytest.approx(target, abs=0.1)
 
 
+def test_a_gamma_that_misses_its_target_is_not_kept():
+    pool = ExperiencePool()
+    pool.add([Experience(problem=Problem(text="a lonely problem 7"), thoughts="t")])
+    assert calibrate_gamma(Guide(pool), target=0.5).hit_rate == 0.0
+    assert Guide(pool).gamma == pool.retriever.default_gamma
+
+
 def test_a_problem_never_counts_as_its_own_guidance():
     pool = ExperiencePool()
     pool.add([Experience(problem=Problem(text="a lonely problem 7"), thoughts="t")])

@@ -606,11 +606,12 @@ def test_calibrate_takes_at_most_a_thousand_problems_evenly(lanpo, robes, lines)
     assert labelled(ran.out)["queries"] == f"834 of 2,500 problems in {file}"
 
 
-def test_calibrate_says_when_gamma_lets_everything_through(lanpo, robes, lines):
+def test_calibrate_says_when_the_target_cannot_be_had_and_keeps_nothing(lanpo, robes, lines):
     ran = lanpo("pool", "calibrate", "--pool", robes, "--problems", lines('"zebra"', '"eggs"'),
                 "--target", 1)  # fmt: skip
     assert ran.code == 0
-    assert "note: a gamma of 0 lets everything through" in ran.out
+    assert "gamma       0, not kept" in ran.out
+    assert "note: fewer problems than the target find anything at all" in ran.out
 
 
 @pytest.mark.parametrize("target", [0, -1, 1.01, "nan"])

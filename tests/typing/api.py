@@ -17,6 +17,7 @@ from lanpo_memory import (
     Rollout,
     open_pool,
 )
+from lanpo_memory.calibration import Calibration, fit_gamma
 from lanpo_memory.filters import NotFromProblems, NotSameProblem, OutcomeIs, SimilarityAtLeast
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import (
@@ -34,6 +35,7 @@ from lanpo_memory.protocols import (
 from lanpo_memory.reflectors import InRolloutReflector
 from lanpo_memory.relevance import CosineRelevance
 from lanpo_memory.retrievers import BM25Retriever
+from lanpo_memory.selection import Candidate
 from lanpo_memory.stores import MemoryStore, SQLiteStore
 from lanpo_memory.summarizers import ExtractiveSummarizer, LLMSummarizer
 from lanpo_memory.testing import HashingEmbedder, ScriptedChatModel
@@ -47,6 +49,9 @@ with open_pool("memory:") as pool:
     assert_type(pool.get(["id"]), list[Experience | None])
     assert_type(pool.store.read("experience"), list[Experience])
     assert_type(pool.store.read("problem"), list[Problem])
+pool = open_pool("memory:")
+assert_type(pool.explain(problem), list[Candidate])
+assert_type(fit_gamma([0.5], target=0.5, fingerprint="f"), Calibration)
 
 memory = PoolAdapter(pool, mode="both", feedback_ratio=0.75)
 assert_type(memory.prepare([problem], step=3), list[Guidance])
