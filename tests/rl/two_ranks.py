@@ -71,6 +71,8 @@ def main(folder: Path) -> None:
     result = {"seen": trainer.seen, "weights": weights, "pool": pool}
     rank = trainer.accelerator.process_index
     (folder / f"rank{rank}.json").write_text(json.dumps(result), encoding="utf-8")
+    # Left to the end of the interpreter, gloo's threads now and then abort it.
+    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":
