@@ -99,7 +99,7 @@ def expected(kind: str, batches: int) -> tuple[State, Counter[str]]:
 def found_in(pool: ExperiencePool) -> State:
     state: State = {kind: defaultdict(list) for kind in KINDS}
     for kind in KINDS:
-        for record in pool.store.read(kind):  # type: ignore[call-overload]
+        for record in pool.store.scan(kind):
             state[kind][problem_of(record)].append(record.id)
     return {kind: dict(rows) for kind, rows in state.items()}
 

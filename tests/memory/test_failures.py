@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 import threading
+import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,16 @@ def in_a_process_that_is_not_root(check: Callable[[], None]) -> None:
         return
     child = os.fork()
     if child == 0:
+        status = 1
         try:
             os.setgid(65534)
             os.setuid(65534)
             check()
-        except BaseException as error:  # noqa: BLE001 - nothing may run on in a forked child
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
-            os._exit(1)
-        os._exit(0)
+            status = 0
+        finally:  # nothing may run on in a forked child
+            if status:
+                traceback.print_exc()
+            os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
 
 
@@ -124,12 +127,11 @@ def test_a_file_that_may_not_be_read(tmp_path: Path):
 def test_a_file_that_another_program_holds(tmp_path: Path):
     path = tmp_path / "pool.db"
     open_pool(path).close()
-    with SQLiteStore(path, timeout_s=0.1)._transaction():  # noqa: SIM117 - the lock comes first
-        with open_pool(path) as pool:
-            pool.store._db().execute("PRAGMA busy_timeout = 100")
-            with pytest.raises(PoolBusyError, match="nothing was written, try again"):
-                pool.add([lesson(1)])
-            assert len(pool) == 0  # reading goes on
+    with SQLiteStore(path, timeout_s=0.1)._transaction(), open_pool(path) as pool:
+        pool.store._db().execute("PRAGMA busy_timeout = 100")
+        with pytest.raises(PoolBusyError, match="nothing was written, try again"):
+            pool.add([lesson(1)])
+        assert len(pool) == 0  # reading goes on
     with open_pool(path) as pool:
         assert pool.add([lesson(1)])[0].status == "added"
 
@@ -206,23 +208,18 @@ def test_the_file_system_is_checked_before_anything_is_written(
 def test_closed_under_the_hands_of_another_thread(tmp_path: Path):
     pool = open_pool(tmp_path / "pool.db")
     pool.add([lesson(i) for i in range(50)])
-    errors: list[Exception] = []
     started = threading.Event()
 
     def work() -> None:
-        try:
-            while True:
-                pool.retrieve([Problem(text="red apples")])
-                started.set()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is looked at below
-            errors.append(error)
+        while True:
+            pool.retrieve([Problem(text="red apples")])
+            started.set()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    started.wait(10)
-    pool.close()
-    thread.join(10)
-    assert [type(e) for e in errors] == [PoolClosedError]
+    with ThreadPoolExecutor() as threads:
+        working = threads.submit(work)
+        assert started.wait(10)
+        pool.close()
+        assert isinstance(working.exception(timeout=10), PoolClosedError)
 
 
 def test_every_error_of_a_pool_is_one_of_ours_and_names_the_path(tmp_path: Path):

@@ -2,6 +2,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -206,17 +207,9 @@ def test_searching_while_others_write(make):
                 if query.id not in {hit.problem_id for hit in hits}:
                     failures.append(query.id)
 
-    def guarded(work):
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - reported below
-            failures.append(repr(error))
-
-    threads = [threading.Thread(target=guarded, args=(work,)) for work in (write, search, search)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(3) as threads:
+        for done_with in [threads.submit(work) for work in (write, search, search)]:
+            done_with.result()
     assert failures == []
     assert len(index) == 60
 

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -171,25 +170,34 @@ class Helper:
     """This file run as a process that does to its own pool what it is told."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, what: str, *arguments: Any, **options: Any) -> Any:
+        process = self._process = self._process or self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pickle.dump((what, arguments, options), process.stdin)
+        process.stdin.flush()
+        try:
+            return pickle.load(process.stdout)
+        except EOFError:  # it failed; the next history gets a new one
+            self._process = None
+            raise AssertionError(f"in the other process: {process.communicate()[1]!r}") from None
+
+    @staticmethod
+    def _started() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(Path(lanpo_memory.__file__).parents[1])},
         )
 
-    def ask(self, what: str, *arguments: Any, **options: Any) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        pickle.dump((what, arguments, options), self._process.stdin)
-        self._process.stdin.flush()
-        answer, error = pickle.load(self._process.stdout)
-        assert error is None, f"in the other process: {error}"
-        return answer
-
     def stop(self) -> None:
-        self._process.communicate(timeout=60)
-        assert self._process.returncode == 0
+        if self._process is not None:
+            self._process.communicate(timeout=60)
+            assert self._process.returncode == 0
 
 
 def serve() -> None:
@@ -199,17 +207,14 @@ def serve() -> None:
             what, arguments, options = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        answer = error = None
-        try:
-            if what == "open":
-                pool = open_at(*arguments)
-            elif what == "fetch":
-                answer = getattr(pool.store, arguments[0])(*arguments[1:]) if pool else None
-            else:
-                answer = getattr(pool, what)(*arguments, **options)
-        except Exception:  # noqa: BLE001, whatever it is, the asker fails with it
-            error = traceback.format_exc()
-        pickle.dump((answer, error), sys.stdout.buffer)
+        answer = None
+        if what == "open":
+            pool = open_at(*arguments)
+        elif what == "fetch":
+            answer = getattr(pool.store, arguments[0])(*arguments[1:]) if pool else None
+        else:
+            answer = getattr(pool, what)(*arguments, **options)
+        pickle.dump(answer, sys.stdout.buffer)
         sys.stdout.buffer.flush()
 
 

@@ -322,9 +322,13 @@ def test_the_interval_covers_the_true_uplift(effect: str, groups: int):
     assert np.mean(hits) >= 0.94
 
 
+def one_half(_: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Every group at the point where chance varies most."""
+    return np.full(shape, 0.5)
+
+
 @pytest.mark.parametrize("groups", [1, 3, 12])
 def test_a_lesson_without_effect_is_rarely_called_one_with(groups: int):
-    one_half: Difficulty = lambda _, shape: np.full(shape, 0.5)  # noqa: E731
     for seed, difficulty in enumerate([*DIFFICULTIES.values(), one_half]):
         found, _ = simulate(100 + seed, groups, difficulty, EFFECTS["none"])
         called = np.mean([u.uplift_low > 0 or u.uplift_high < 0 for u in found])
