@@ -6,7 +6,6 @@ import json
 import random
 import threading
 import time
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from typing import Literal
 
 from lanpo_memory.errors import (
     ConfigError,
-    HitRateWarning,
     InvalidInputError,
     PoolFormatError,
 )
 from lanpo_memory.filters import is_template_of
 from lanpo_memory.guide import Guide, Inter, uniform
+from lanpo_memory.hit_rate import HitRate
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.protocols import ChatModel, Summarizer
 from lanpo_memory.schedules import Schedule, as_schedule
@@ -66,42 +65,6 @@ def admit_correct(per_group: int = 1) -> Admission:
         return [i for i, rollout in enumerate(group) if rollout.succeeded][:per_group]
 
     return admit
-
-
-class _HitRate:
-    """Watches how many searches find something, and says so, once, if that makes no sense."""
-
-    window = 200
-    low, high = 0.02, 0.98
-
-    def __init__(self, gamma: float) -> None:
-        self._gamma = gamma
-        self._searched = self._hits = 0
-        self._said: set[str] = set()
-
-    def note(self, searched: int, hits: int) -> None:
-        self._searched += searched
-        self._hits += hits
-        if self._searched < self.window:
-            return
-        rate = self._hits / self._searched
-        if rate < self.low:
-            self._say("the memory is hardly ever used", rate)
-        elif rate > self.high and self._gamma > 0:  # 0 filters nothing on purpose
-            self._say("gamma keeps nothing out", rate)
-        self._searched = self._hits = 0
-
-    def _say(self, meaning: str, rate: float) -> None:
-        if meaning in self._said:
-            return
-        self._said.add(meaning)
-        warnings.warn(
-            f"{rate:.1%} of the last {self._searched} problems found an experience with similarity "
-            f"{self._gamma:.3f} (gamma) or more: {meaning}. Find a gamma with `lanpo pool "
-            "calibrate` or lanpo_memory.calibration.calibrate_gamma",
-            HitRateWarning,
-            stacklevel=5,
-        )
 
 
 _Shown = tuple[tuple[str, ...], tuple[str, ...]]  # lesson ids, experience ids
@@ -176,7 +139,7 @@ class PoolAdapter:
         self._keep_attempts = mode in ("intra", "both") if keep_attempts is None else keep_attempts
         self._randomised = randomised
         self._figures = RetrievalFigures()
-        self._hit_rate = _HitRate(self.guide.gamma)
+        self._hit_rate = HitRate(self.guide.gamma)
         self._lock = threading.Lock()
 
     # ------------------------------------------------------------------ before a rollout

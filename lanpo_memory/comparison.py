@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from lanpo_memory.errors import PoolFormatError, PoolNotFoundError
-from lanpo_memory.snapshots import digest_of, read_header, read_snapshot
+from lanpo_memory.snapshots import digest_of, read_header, read_snapshot, records_of
 from lanpo_memory.types import Attempt, Experience, Exposure, FailedAnswer
 
 __all__ = [
@@ -208,27 +208,7 @@ class SnapshotRecords:
             raise PoolFormatError(f"{self.path} is no pool snapshot: its first line is no header")
         self._old = read_snapshot(self.path) if header["schema_version"] == 1 else None
         if self._old is None:
-            self._check()
-
-    def _check(self) -> None:
-        """Hash the file as its writer did."""
-        hashed, lines, last = hashlib.sha256(), 0, b""
-        with self.path.open("rb") as file:
-            for line in file:
-                if last:
-                    hashed.update(last)
-                    lines += 1
-                last = line
-        try:
-            footer = from_json(last)
-            stated = [footer[name] for name in ("kind", "lines", "sha256")]
-        except (ValueError, KeyError, TypeError):
-            stated = []
-        if stated != ["end", lines, hashed.hexdigest()]:
-            raise PoolFormatError(
-                f"{self.path} is damaged: its content does not match its footer, or its end is "
-                "missing"
-            )
+            deque(records_of(self.path, footed=True), maxlen=0)  # for what it refuses
 
     def view(self) -> AbstractContextManager[None]:
         """See `Records.view`: a snapshot is of one moment."""
@@ -240,19 +220,17 @@ class SnapshotRecords:
             yield from getattr(self._old, f"{kind}s")
             return
         model = _TYPES[kind]
-        with self.path.open("rb") as file:
-            next(file)
-            for number, line in enumerate(file, start=2):
-                try:
-                    data = from_json(line)
-                    if data.pop("kind") != kind:
-                        continue
-                    record = model.__pydantic_validator__.validate_python(data)
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise PoolFormatError(
-                        f"{self.path}, line {number} cannot be read: {error}"
-                    ) from error
-                yield record
+        for number, line in records_of(self.path, footed=True):
+            try:
+                data = from_json(line)
+                if data.pop("kind") != kind:
+                    continue
+                record = model.__pydantic_validator__.validate_python(data)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise PoolFormatError(
+                    f"{self.path}, line {number} cannot be read: {error}"
+                ) from error
+            yield record
 
     def read(self, kind: Kind, *, ids: Sequence[str]) -> list[Any]:
         """Return the records with these ids, oldest first."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lanpo_memory.calibration import load_calibration
+from lanpo_memory.calibration import gamma_of
 from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.prompts import EnglishPrompts
@@ -117,12 +117,9 @@ class Guide:
         self.relevance = relevance
         scorer = pool.retriever if relevance is None else relevance
         self.fingerprint = scorer.fingerprint
-        if gamma is None:
-            known = load_calibration(pool.store, self.fingerprint)
-            gamma = scorer.default_gamma if known is None else known.gamma
-        self.gamma = gamma
+        self.gamma = gamma_of(pool.store, scorer) if gamma is None else gamma
         self._near = NotSameProblem(drop_templates=drop_templates, embedder=pool.embedder)
-        self._close = SimilarityAtLeast(gamma)
+        self._close = SimilarityAtLeast(self.gamma)
         self._further = tuple(filters)
         self.filters: tuple[ExperienceFilter, ...] = (self._close, self._near, *filters)
         self.max_tokens, self.count_tokens = max_tokens, count_tokens

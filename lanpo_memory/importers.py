@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.types import LABEL_KEYS, Problem, Rollout
 
-__all__ = ["FORMATS", "GSM8K_POLICIES", "Line", "read_rollouts"]
+__all__ = ["FORMATS", "GSM8K_POLICIES", "Line", "parsed_line", "read_rollouts"]
 
 GSM8K_POLICIES = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 """The four models whose solutions the GSM8K authors published."""
@@ -102,16 +102,26 @@ def _line(path: Path, number: int, raw: bytes, read: _Reader) -> Line:
         return Line(path, number, error=f"{path}, line {number}: {error}", dropped=dropped)
 
 
-def _row(raw: bytes) -> Mapping[str, Any]:
+def parsed_line(raw: bytes) -> Any:
+    """Return what a line of JSON Lines holds.
+
+    Raises:
+        InvalidInputError: it is not UTF-8, or no JSON that can be read; the place is named.
+    """
     try:
-        row = json.loads(raw.decode("utf-8-sig"))
+        return json.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise _BadLineError(f"not UTF-8: byte {error.start + 1} of the line") from None
+        raise InvalidInputError(f"not UTF-8: byte {error.start + 1} of the line") from None
     except json.JSONDecodeError as error:
-        raise _BadLineError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
+        raise InvalidInputError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
     except (ValueError, RecursionError):
-        fault = "not JSON that can be read: a number too long, or nested too deeply"
-        raise _BadLineError(fault) from None
+        raise InvalidInputError(
+            "not JSON that can be read: a number too long, or nested too deeply"
+        ) from None
+
+
+def _row(raw: bytes) -> Mapping[str, Any]:
+    row = parsed_line(raw)
     if not isinstance(row, dict):
         raise _BadLineError(f"not a JSON object but {_kind(row)}")
     return row

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from lanpo_memory.calibration import load_calibration
+from lanpo_memory.calibration import gamma_of
 from lanpo_memory.errors import InvalidInputError, PoolClosedError, PoolURLError
 from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
 from lanpo_memory.problems import ProblemTable
@@ -330,8 +330,7 @@ class ExperiencePool:
     @property
     def default_gamma(self) -> float:
         """The gamma calibrated for this pool's retriever, else the retriever's own default."""
-        known = load_calibration(self.store, self.retriever.fingerprint)
-        return self.retriever.default_gamma if known is None else known.gamma
+        return gamma_of(self.store, self.retriever)
 
     def get(self, ids: Sequence[str]) -> list[Experience | None]:
         """Return experiences by id, in the same order, `None` where there is none."""

@@ -18,12 +18,16 @@ RetrievalWeight = Literal["relevance", "utility", "product"]
 _WEIGHTS = ("relevance", "utility", "product")
 
 OVER_BUDGET = "over the token budget"
+_BUDGET = "the token budget"
 _SAME_LESSON = "the same lesson ranks higher"
+_ONE_OF_EACH = "the one-of-each-lesson rule"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One experience on its way to the prompt. `dropped` says where it fell out, if it did.
+    """One experience on its way to the prompt. `dropped` says why it fell out, if it did.
+
+    `dropped_by` names the filter, or the rule, that dropped it.
 
     `rank` counts from 0, best first; `weight` is what the shortlist is sorted by; `shortlisted`
     says that it could have been drawn, `used` that it is in the guidance; `tokens` is how long the
@@ -34,6 +38,7 @@ class Candidate:
     rank: int
     weight: float = 0.0
     dropped: str | None = None
+    dropped_by: str | None = None
     shortlisted: bool = False
     used: bool = False
     tokens: int = 0
@@ -108,7 +113,7 @@ class Selection:
         drawn = [candidates[c.rank] for c in _draw(shortlist, self.experiences, seed)]
         text, tokens, used = self._rendered(problem, drawn)
         for c in drawn[used:]:
-            candidates[c.rank] = replace(c, dropped=OVER_BUDGET)
+            candidates[c.rank] = replace(c, dropped=OVER_BUDGET, dropped_by=_BUDGET)
         for c in drawn[:used]:
             candidates[c.rank] = replace(c, used=True, tokens=tokens)
         return Chosen(text, tuple(candidates))
@@ -117,21 +122,25 @@ class Selection:
         self, problem: Problem, hits: Sequence[Retrieved], filters: Sequence[ExperienceFilter]
     ) -> list[Candidate]:
         """Every candidate in order of relevance, with its weight or the reason it was dropped."""
-        reasons: list[str | None] = [None] * len(hits)
+        fates: list[tuple[str | None, str | None]] = [(None, None)] * len(hits)
         for each in filters:
-            left = [i for i, reason in enumerate(reasons) if reason is None]
+            left = [i for i, (reason, _) in enumerate(fates) if reason is None]
             verdicts = each.verdicts(problem, [hits[i] for i in left])
             for i, verdict in zip(left, verdicts, strict=True):
-                reasons[i] = verdict
+                if verdict is not None:
+                    fates[i] = verdict, type(each).__name__
         lessons: set[str] = set()
         candidates = []
-        for rank, (hit, reason) in enumerate(zip(hits, reasons, strict=True)):
+        for rank, (hit, (reason, by)) in enumerate(zip(hits, fates, strict=True)):
             if reason is None:
                 lesson = hit.experience.lesson_id
-                reason = _SAME_LESSON if lesson in lessons else None
+                if lesson in lessons:
+                    reason, by = _SAME_LESSON, _ONE_OF_EACH
                 lessons.add(lesson)
             weight = self._weight(hit) if reason is None else 0.0
-            candidates.append(Candidate(hit, rank=rank, weight=weight, dropped=reason))
+            candidates.append(
+                Candidate(hit, rank=rank, weight=weight, dropped=reason, dropped_by=by)
+            )
         return candidates
 
     def _weight(self, hit: Retrieved) -> float:

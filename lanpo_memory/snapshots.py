@@ -35,12 +35,13 @@ __all__ = [
     "holds_pool",
     "read_header",
     "read_snapshot",
+    "records_of",
     "write_snapshot",
 ]
 
 FORMAT = "lanpo-pool"
 _SQLITE = b"SQLite format 3\0"
-_VERSION = 2  # from 2 on, a footer with the number of lines and their hash
+_VERSION = 2  # from 2 on, a footer with the number of lines before it and their hash
 _RECORDS: dict[str, tuple[str, type[Any]]] = {
     "experience": ("experiences", Experience),
     "attempt": ("attempts", Attempt),
@@ -194,10 +195,42 @@ def read_snapshot(path: str | Path) -> Batch:
     if first is None:
         raise PoolFormatError(f"{source} is no pool snapshot: its first line is no header")
     reader = _Reader(source)
-    with source.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            reader.take(number, line)
+    for number, line in records_of(source, footed=first["schema_version"] >= 2):
+        reader.take(number, line)
     return reader.batch(first)
+
+
+def records_of(source: Path, *, footed: bool) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and the text of every line between header and footer.
+
+    Raises:
+        PoolFormatError: at the end, if a footed file does not end in a footer that fits.
+    """
+    hashed, number, line = hashlib.sha256(), 0, b""
+    with source.open("rb") as file:
+        for following in file:
+            if number:
+                hashed.update(line)
+            if number > 1:
+                yield number, line
+            number, line = number + 1, following
+    if footed:
+        _check_footer(source, line, number - 1, hashed.hexdigest())
+    elif number > 1:
+        yield number, line
+
+
+def _check_footer(source: Path, line: bytes, lines: int, digest: str) -> None:
+    try:
+        footer = json.loads(line)
+        stated = [footer[name] for name in ("kind", "lines", "sha256")]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        stated = []
+    if stated != ["end", lines, digest]:
+        raise PoolFormatError(
+            f"{source} is damaged: its footer, line {lines + 1}, does not match what stands above, "
+            "or its end is missing. Take another copy of it"
+        )
 
 
 class _Reader:
@@ -207,20 +240,10 @@ class _Reader:
         self._source = source
         self._found: dict[str, dict[str, Any]] = {name: {} for name, _ in _RECORDS.values()}
         self._texts: dict[str, str] = {}
-        self._hash, self._lines, self._ended = hashlib.sha256(), 0, False
 
     def take(self, number: int, line: bytes) -> None:
         try:
-            data = json.loads(line)
-            if self._ended:
-                raise ValueError("there is more after the end")
-            if number > 1 and data.get("kind") == "end":
-                self._end(data)
-                return
-            self._hash.update(line)
-            self._lines += 1
-            if number > 1:
-                self._record(data)
+            self._record(json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise PoolFormatError(
                 f"{self._source}, line {number} cannot be read: {error}"
@@ -238,17 +261,8 @@ class _Reader:
                 raise ValueError(f"problem id {problem.id!r} stands there with another text")
         self._found[name][record.id] = record
 
-    def _end(self, footer: Mapping[str, Any]) -> None:
-        if (footer.get("lines"), footer.get("sha256")) != (self._lines, self._hash.hexdigest()):
-            raise ValueError("what stands above does not match the footer: the file is damaged")
-        self._ended = True
-
     def batch(self, first: Mapping[str, Any]) -> Batch:
         """All records, once every line was taken; `first` is the header."""
-        if first["schema_version"] >= 2 and not self._ended:  # version 1 had no footer
-            raise PoolFormatError(
-                f"{self._source} is damaged: it has no footer, its end is missing"
-            )
         found = {name: tuple(records.values()) for name, records in self._found.items()}
         old = first["schema_version"] == 1
         digest = digest_of(

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lanpo_memory.calibration import Calibration, calibrate_gamma
+from lanpo_memory.calibration import Calibration, calibrate_gamma, evenly
 from lanpo_memory.cli.common import NamespaceOption, PoolOption, command
 from lanpo_memory.cli.embedding import (
     Bf16Option,
@@ -21,11 +21,9 @@ from lanpo_memory.cli.problems import read_problems
 from lanpo_memory.cli.terminal import counted, to_screen, waiting, wrapped
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.guide import Guide
-from lanpo_memory.types import Problem
 
 __all__ = ["calibrate"]
 
-_MOST = 1_000  # queries: the hit rate is then known to about 3 %
 _LABEL = 12  # cells, of the labels below the curve
 
 
@@ -67,7 +65,7 @@ def calibrate(
     console = to_screen()
     with searchable(pool, namespace, embedder, bf16=bf16) as opened:
         guide = Guide(opened, drop_templates=drop_templates)
-        queries = None if given is None else _sample(given)
+        queries = None if given is None else evenly(given)
         with waiting("searching guidance for each problem"):
             found = calibrate_gamma(guide, queries, target=target, save=not no_save)
         _print_curve(console, found)
@@ -110,11 +108,6 @@ _LET_THROUGH = (
     "a gamma of 0 lets everything through: what is found has nothing in common with the problems; "
     "try a smaller --target"
 )
-
-
-def _sample(problems: list[Problem]) -> list[Problem]:
-    """At most a thousand, evenly from the whole file."""
-    return problems[:: -(-len(problems) // _MOST)]
 
 
 def _print_curve(console: Console, found: Calibration) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lanpo_memory.errors import InvalidInputError
+from lanpo_memory.importers import parsed_line
 from lanpo_memory.types import Problem
 
 __all__ = ["COLUMNS", "read_problems"]
@@ -39,22 +39,11 @@ def read_problems(path: Path) -> tuple[list[Problem], list[str]]:
 
 def _take(raw: bytes, where: str, problems: dict[str, Problem], errors: list[str]) -> None:
     try:
-        problem = Problem(text=_text(_parsed(raw)))
+        problem = Problem(text=_text(parsed_line(raw)))
     except InvalidInputError as error:
         errors.append(f"{where}: {error}")
     else:
         problems.setdefault(problem.id, problem)
-
-
-def _parsed(raw: bytes) -> Any:
-    try:
-        return json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(f"not UTF-8: byte {error.start + 1} of the line") from None
-    except json.JSONDecodeError as error:
-        raise InvalidInputError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
-    except (ValueError, RecursionError):
-        raise InvalidInputError("not JSON that can be read") from None
 
 
 def _text(row: Any) -> str:

@@ -18,18 +18,15 @@ from lanpo_memory.cli.embedding import (
     searchable,
 )
 from lanpo_memory.cli.terminal import counted, cut, to_screen, wrapped
-from lanpo_memory.filters import REWORDED, SAME_PROBLEM, TEMPLATE, is_template_of
+from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast, is_template_of
 from lanpo_memory.guide import Candidate, Guide
-from lanpo_memory.selection import OVER_BUDGET
 from lanpo_memory.types import Problem
 
 __all__ = ["why"]
 
-_FILTERS = {
-    SAME_PROBLEM: "the same-problem filter",
-    REWORDED: "the same-problem filter",
-    TEMPLATE: "the same-problem filter",
-    OVER_BUDGET: "the token budget",
+_NAMES = {
+    SimilarityAtLeast.__name__: "the relevance filter",
+    NotSameProblem.__name__: "the same-problem filter",
 }
 _LABEL = 12  # cells, of the labels below the candidates
 
@@ -126,7 +123,7 @@ def _print_facts(console: Console, c: Candidate, indent: str, scorer: str) -> No
 
 def _fate(c: Candidate, shortlist: int, *, seeded: bool) -> str:
     if c.dropped is not None:
-        return f"dropped by {_filter(c.dropped)}: {c.dropped}"
+        return f"dropped by {_NAMES.get(str(c.dropped_by), c.dropped_by)}: {c.dropped}"
     if not c.shortlisted:
         return f"passed every filter, but {shortlist} are shortlisted and this is not among them"
     if not c.used:
@@ -134,16 +131,6 @@ def _fate(c: Candidate, shortlist: int, *, seeded: bool) -> str:
         return f"passed every filter, shortlisted, not used: {taken}"
     taken = "drawn" if seeded else "taken as the first"
     return f"USED: passed every filter, shortlisted, {taken}; about {c.tokens:,} tokens of guidance"
-
-
-def _filter(reason: str) -> str:
-    if _is_gamma(reason):
-        return "the relevance filter"
-    return _FILTERS.get(reason, "the one-of-each-lesson rule")
-
-
-def _is_gamma(reason: str) -> bool:
-    return reason.startswith("similarity ")
 
 
 # ---------------------------------------------------------------------- summary
@@ -159,7 +146,9 @@ def _about_guidance(found: Sequence[Candidate]) -> str:
 def _counts(found: Sequence[Candidate]) -> str:
     used, shortlisted = sum(c.used for c in found), sum(c.shortlisted for c in found)
     reasons = Counter(
-        "below gamma" if _is_gamma(c.dropped) else c.dropped for c in found if c.dropped
+        "below gamma" if c.dropped_by == SimilarityAtLeast.__name__ else c.dropped
+        for c in found
+        if c.dropped
     )
     problems = {c.retrieved.experience.problem.id for c in found}
     dropped = reasons.total()

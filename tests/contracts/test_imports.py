@@ -24,6 +24,7 @@ POOL = [
     "calibration",
     "comparison",
     "filters",
+    "hit_rate",
     "importers",
     "parsing",
     "pool",

@@ -39,6 +39,7 @@ def test_guidance_comes_from_other_problems_that_are_relevant_and_says_so():
     assert explained.guidance == found.guidance
     far = [c for c in explained.candidates if c.retrieved.experience.principles[0] == "far"]
     assert "below gamma" in str(far[0].dropped)
+    assert far[0].dropped_by == "SimilarityAtLeast"
 
 
 def test_the_problem_itself_never_guides_itself_reworded_or_not():
