@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sqlite3
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +14,10 @@ from pydantic_core import from_json
 from lanpo_memory.errors import (
     InvalidInputError,
     LanpoError,
-    PoolClosedError,
     PoolDamagedError,
-    PoolFormatError,
     PoolNotFoundError,
-    PoolReadOnlyError,
-    PoolVersionError,
 )
-from lanpo_memory.stores.sqlite_errors import refuse_network, translated
-from lanpo_memory.stores.sqlite_schema import (
-    APPLICATION_ID,
-    VERSION,
-    expected,
-    migrate,
-    schema,
-    switch_to_wal,
-)
+from lanpo_memory.stores.sqlite_file import SQLiteFile
 from lanpo_memory.stores.sqlite_write import OF_PROBLEM, PLAIN, Write
 from lanpo_memory.types import (
     Attempt,
@@ -57,16 +42,6 @@ _TYPES: dict[str, type[BaseModel]] = {
     "failure": FailedAnswer,
 }
 _PAGE = 1_000  # records a `scan` holds at once
-
-_SETTINGS = (
-    "synchronous = FULL",  # an acknowledged write is on the disk
-    "cache_size = -65536",  # 64 MiB
-    # A batch of thousands touches as many pages of the ids' index: folded into the file every
-    # 64 MiB, a page that is written again and again is folded once.
-    "wal_autocheckpoint = 16384",
-    "journal_size_limit = 134217728",
-    "trusted_schema = OFF",  # a file from a stranger runs no function of ours
-)
 
 
 class SQLiteStore:
@@ -99,162 +74,37 @@ class SQLiteStore:
     ) -> None:
         self.path = Path(path).absolute()
         self.namespace = namespace
-        self._timeout_s = timeout_s
-        self._local = threading.local()
-        self._connections: list[tuple[sqlite3.Connection, threading.RLock]] = []
-        self._guard = threading.Lock()
-        self._closed = False
-        self._check_file(create)
+        self._file = SQLiteFile(self.path, create=create, timeout_s=timeout_s)
         try:
-            with self._errors():
-                self._prepare()
+            with self._file.use():
                 self._ns = self._number(create)
         except LanpoError:
             self.close()
             raise
 
-    # ------------------------------------------------------------------ connections
-
-    def _check_file(self, create: bool) -> None:
-        if not self.path.parent.is_dir():
-            raise PoolNotFoundError(
-                f"there is no folder {self.path.parent}; make it first, or give another path"
-            )
-        if self.path.is_dir():
-            raise PoolFormatError(f"{self.path} is a folder, not a pool file")
-        refuse_network(self.path)
-        if not self.path.exists():
-            if not create:
-                raise PoolNotFoundError(f"there is no pool at {self.path}")
-            return
-        if not os.access(self.path, os.R_OK):
-            raise PoolReadOnlyError(f"{self.path} cannot be read: permission denied")
-        # The file itself is opened by SQLite alone: closing any other handle would drop the locks
-        # that this process holds on it (https://sqlite.org/howtocorrupt.html, section 2.2).
-
-    def _prepare(self) -> None:
-        with self.view():
-            if self._version(self._db()) == VERSION:
-                return
-        db = self._db()
-        switch_to_wal(db, self._timeout_s)
-        with self._transaction() as db:
-            seen = self._version(db)  # another process may have been first
-            try:
-                migrate(db, seen)
-            except (ValueError, KeyError, TypeError) as error:
-                raise PoolDamagedError(
-                    f"{self.path} has schema version {seen} and cannot be brought to {VERSION}: "
-                    f"{error}; it was not touched"
-                ) from error
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-
-    def _version(self, db: sqlite3.Connection) -> int:
-        """The file's schema version, 0 for a new file; within one transaction.
-
-        The file is data: what declares anything that a pool does not declare is refused.
-        """
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        declared = schema(db)
-        if declared and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise PoolFormatError(f"{self.path} is an SQLite file, but not a pool")
-        if version > VERSION:
-            raise PoolVersionError(
-                f"{self.path} has schema version {version}, this code knows {VERSION}. "
-                "Update with: pip install -U lanpo"
-            )
-        if declared != expected(version):
-            odd = sorted(name for _, name, _ in declared ^ expected(version))
-            raise PoolFormatError(
-                f"{self.path} does not have the tables of a pool of version {version} "
-                f"({', '.join(odd[:5])}); it was not touched"
-            )
-        return version
-
     def _number(self, create: bool) -> int:
         """This namespace's number, made if it is new."""
         find = "SELECT ns FROM namespace WHERE name = ?"
-        row = self._db().execute(find, (self.namespace,)).fetchone()
+        row = self._file.db().execute(find, (self.namespace,)).fetchone()
         if row is None and not create:
-            known = self._db().execute("SELECT name FROM namespace ORDER BY name").fetchall()
+            known = self._file.db().execute("SELECT name FROM namespace ORDER BY name").fetchall()
             names = ", ".join(repr(name) for (name,) in known) or "none"
             raise PoolNotFoundError(
                 f"{self.path} has no namespace {self.namespace!r}; it has: {names}"
             )
         if row is None:
-            with self._transaction() as db:
+            with self._file.transaction() as db:
                 db.execute("INSERT OR IGNORE INTO namespace (name) VALUES (?)", (self.namespace,))
                 row = db.execute(find, (self.namespace,)).fetchone()
         return int(row[0])
 
-    def _db(self) -> sqlite3.Connection:
-        """This thread's own connection, to be used within `_errors`."""
-        if self._closed:
-            raise PoolClosedError("the pool is closed; open it again with open_pool")
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
-            db = sqlite3.connect(
-                self.path, isolation_level=None, timeout=self._timeout_s, check_same_thread=False
-            )
-            with self._guard:
-                self._connections.append((db, self._in_use()))
-            for setting in _SETTINGS:
-                db.execute(f"PRAGMA {setting}")
-            self._local.db = db
-        return db
-
-    def _in_use(self) -> threading.RLock:
-        """What this thread holds while it uses its connection, so that none is closed in use."""
-        lock: threading.RLock | None = getattr(self._local, "lock", None)
-        if lock is None:
-            lock = self._local.lock = threading.RLock()
-        return lock
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._db()
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-            db.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            raise
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Use this thread's connection, with SQLite's errors translated into our own."""
-        with self._in_use():
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise translated(error, self.path, self._timeout_s) from error
-
-    @contextlib.contextmanager
-    def view(self) -> Iterator[None]:
+    def view(self) -> AbstractContextManager[None]:
         """See `ExperienceStore.view`."""
-        with self._errors():
-            db = self._db()
-            if db.in_transaction:  # a view within a view
-                yield
-                return
-            db.execute("BEGIN")
-            try:
-                db.execute("SELECT 1 FROM sqlite_schema").fetchone()  # from here on nothing moves
-                yield
-            finally:
-                with contextlib.suppress(sqlite3.Error):  # of a read, which has nothing to lose
-                    db.execute("COMMIT")
+        return self._file.view()
 
     def close(self) -> None:
         """Close every thread's connection, once it is done. Closing twice does nothing."""
-        self._closed = True
-        with self._guard:
-            connections, self._connections = self._connections, []
-        for db, in_use in connections:
-            with in_use:
-                db.close()
+        self._file.close()
 
     # ------------------------------------------------------------------ writing
 
@@ -264,7 +114,7 @@ class SQLiteStore:
         """See `ExperienceStore.write`."""
         if not len(batch) and not batch.replace:
             return []
-        with self._errors(), self._transaction() as db:
+        with self._file.use(), self._file.transaction() as db:
             return Write(db, self._ns, limits, worth).batch(batch)
 
     # ------------------------------------------------------------------ reading
@@ -278,7 +128,7 @@ class SQLiteStore:
         newest: int | None = None,
     ) -> list[Any]:
         """See `ExperienceStore.read`."""
-        with self._errors():
+        with self._file.use():
             if kind == "problem":
                 return self._read_problems(problems if ids is None else ids)
             if kind in OF_PROBLEM:
@@ -305,8 +155,8 @@ class SQLiteStore:
         )
         last = 2**62 if newest_first else 0
         while True:
-            with self._errors():
-                rows = self._db().execute(sql, (self._ns, last)).fetchall()
+            with self._file.use():
+                rows = self._file.db().execute(sql, (self._ns, last)).fetchall()
             yield from self._revived(kind, rows)
             if len(rows) < _PAGE:
                 return
@@ -317,14 +167,14 @@ class SQLiteStore:
         columns = "SELECT p.pid, p.text, p.family, p.metadata FROM"
         if problem_ids is None:
             sql = f"{columns} problem p WHERE p.ns = ? AND {held} ORDER BY p.rid"
-            rows = self._db().execute(sql, (self._ns,))
+            rows = self._file.db().execute(sql, (self._ns,))
         else:
             sql = (
                 f"{columns} json_each(?) j CROSS JOIN problem p ON p.pid = j.value AND p.ns = ? "
                 f"WHERE {held} ORDER BY p.rid"
             )
             wanted = json.dumps(list(dict.fromkeys(problem_ids)))
-            rows = self._db().execute(sql, (wanted, self._ns))
+            rows = self._file.db().execute(sql, (wanted, self._ns))
         return [self._problem(*row) for row in rows]
 
     def _rows_of_problem(
@@ -358,7 +208,7 @@ class SQLiteStore:
             arguments.append(newest - 1)
         lesson = "r.lesson" if kind == "experience" else "NULL"
         return (
-            self._db()
+            self._file.db()
             .execute(
                 f"SELECT r.seq, r.payload, {lesson}, p.rid, p.pid, p.text, p.family, p.metadata "
                 f"FROM {source} WHERE {' AND '.join(where)} ORDER BY r.seq",
@@ -384,7 +234,7 @@ class SQLiteStore:
             )
             arguments.append(newest)
         return (
-            self._db()
+            self._file.db()
             .execute(
                 f"SELECT r.seq, r.payload FROM {kind} r WHERE {' AND '.join(where)} ORDER BY r.seq",
                 arguments,
@@ -405,13 +255,13 @@ class SQLiteStore:
             sql = f"SELECT count(*) FROM {kind} WHERE ns = ?"
         else:
             raise _unknown(kind)
-        with self._errors():
-            return int(self._db().execute(sql, (self._ns,)).fetchone()[0])
+        with self._file.use():
+            return int(self._file.db().execute(sql, (self._ns,)).fetchone()[0])
 
     def changes(self, since: int, *, limit: int = 10_000) -> Changes:
         """See `ExperienceStore.changes`."""
-        with self._errors():
-            db = self._db()
+        with self._file.use():
+            db = self._file.db()
             # First the newest line, then those up to it: what comes in between is for next time.
             head = db.execute("SELECT coalesce(max(seq), 0) FROM change").fetchone()[0]
             if head <= since or not limit:
@@ -425,8 +275,8 @@ class SQLiteStore:
 
     def cached(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `ExperienceStore.cached`."""
-        with self._errors():
-            rows = self._db().execute(
+        with self._file.use():
+            rows = self._file.db().execute(
                 "SELECT c.key, c.value FROM json_each(?) j CROSS JOIN cached c ON c.key = j.value",
                 (json.dumps(list(keys)),),
             )
@@ -435,7 +285,7 @@ class SQLiteStore:
 
     def cache(self, items: Sequence[tuple[str, bytes]]) -> None:
         """See `ExperienceStore.cache`."""
-        with self._errors(), self._transaction() as db:
+        with self._file.use(), self._file.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO cached VALUES (?, ?)", items)
 
     # ------------------------------------------------------------------ records

@@ -26,7 +26,7 @@ from lanpo_memory.errors import (
     PoolWriteError,
 )
 from lanpo_memory.stores import SQLiteStore
-from lanpo_memory.stores.sqlite_errors import refuse_network
+from lanpo_memory.stores.file_systems import refuse_network
 
 
 def lesson(i: int, size: int = 400) -> Experience:
@@ -58,7 +58,7 @@ def test_a_full_disk_rolls_the_batch_back_and_keeps_what_was_acknowledged(tmp_pa
         pool.add([lesson(i) for i in range(20)])
         before = pool.digest()
         # The page limit is the disk's end as SQLite sees it: the same error, on any machine.
-        db = pool.store._db()
+        db = pool.store._file.db()
         pages = db.execute("PRAGMA page_count").fetchone()[0]
         db.execute(f"PRAGMA max_page_count = {pages + 4}")
         with pytest.raises(PoolFullError, match=r"is full.*Make space"):
@@ -127,8 +127,8 @@ def test_a_file_that_may_not_be_read(tmp_path: Path):
 def test_a_file_that_another_program_holds(tmp_path: Path):
     path = tmp_path / "pool.db"
     open_pool(path).close()
-    with SQLiteStore(path, timeout_s=0.1)._transaction(), open_pool(path) as pool:
-        pool.store._db().execute("PRAGMA busy_timeout = 100")
+    with SQLiteStore(path, timeout_s=0.1)._file.transaction(), open_pool(path) as pool:
+        pool.store._file.db().execute("PRAGMA busy_timeout = 100")
         with pytest.raises(PoolBusyError, match="nothing was written, try again"):
             pool.add([lesson(1)])
         assert len(pool) == 0  # reading goes on
@@ -199,7 +199,7 @@ def test_the_file_system_is_checked_before_anything_is_written(
     def refuse(path: Path) -> None:
         raise PoolFileSystemError("network")
 
-    monkeypatch.setattr("lanpo_memory.stores.sqlite.refuse_network", refuse)
+    monkeypatch.setattr("lanpo_memory.stores.sqlite_file.refuse_network", refuse)
     with pytest.raises(PoolFileSystemError):
         open_pool(tmp_path / "pool.db")
     assert list(tmp_path.iterdir()) == []

@@ -386,7 +386,7 @@ def test_a_refused_write_leaves_the_pool_as_it_was(tmp_path: Path):
     with open_pool(tmp_path / "pool.db") as pool:
         fill(pool)
         before = pool.digest()
-        pool.store._db().execute("PRAGMA max_page_count = 1")
+        pool.store._file.db().execute("PRAGMA max_page_count = 1")
         big = [lesson(f"big {i}", "x" * 100_000) for i in range(50)]
         with pytest.raises(PoolWriteError, match="full"):
             pool.add(big)
