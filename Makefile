@@ -67,5 +67,5 @@ $(VENV)/.stamp-rl: $(VENV)/.stamp-venv pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-rl
-	$(PIP) install -q -c constraints.txt -e ".[rl,bm25,dev]"
+	$(PIP) install -q -c constraints.txt -e ".[rl,bm25,llm,dev]"
 	@touch $@

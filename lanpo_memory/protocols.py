@@ -39,18 +39,26 @@ if TYPE_CHECKING:  # a third of the time an import would take
     import numpy as np
     from numpy.typing import NDArray
 
+    from lanpo_memory.ledger import Ledger
+
 __all__ = [
+    "AbstractPrompts",
+    "Abstractor",
     "ChatModel",
     "ChoiceScorer",
+    "ContrastPrompts",
+    "CritiquePrompts",
     "Embedder",
     "ExperienceAdapter",
     "ExperienceFilter",
     "ExperienceStore",
+    "JudgePrompts",
     "ProblemFilter",
     "Prompts",
     "Reflector",
     "Relevance",
     "Retriever",
+    "SolvePrompts",
     "Summarizer",
 ]
 
@@ -227,7 +235,11 @@ class Embedder(Protocol):
 
 
 class ChatModel(Protocol):
-    """Anything that answers conversations."""
+    """Anything that answers conversations. Its ledger counts what that costs."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was asked so far, by role; it may hold a budget."""
 
     def generate(
         self,
@@ -238,16 +250,40 @@ class ChatModel(Protocol):
         stop: Sequence[str] = (),
         role: str = "solve",
     ) -> list[Completion | Failure]:
-        """Answer each conversation with at most `max_tokens` tokens."""
+        """Answer each conversation with at most `max_tokens` tokens.
+
+        A call that fails is a `Failure` in its place.
+
+        Raises:
+            BudgetExceeded: the calls could cross a budget; none of them was made.
+        """
 
 
 class ChoiceScorer(Protocol):
-    """A model that tells how likely each of a few answers is."""
+    """A model that tells how likely each of a few answers is.
+
+    The fingerprint names the model: scores are kept under it.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Which model this is."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was asked so far, by role; it may hold a budget."""
 
     def choice_logprobs(
-        self, conversations: Conversations, choices: Sequence[str]
+        self, conversations: Conversations, choices: Sequence[str], *, role: str = "judge"
     ) -> NDArray[np.float32]:
-        """Return log-probabilities, shape (n, choices)."""
+        """Return log-probabilities of each choice as the answer, shape (n, choices).
+
+        A conversation whose call fails has a row of NaN.
+
+        Raises:
+            BudgetExceeded: the calls could cross a budget; none of them was made.
+            ConfigError: the model does not tell log-probabilities.
+        """
 
 
 class Prompts(Protocol):
@@ -273,6 +309,62 @@ class Prompts(Protocol):
 
     def parse(self, problem: Problem, answer: str) -> Experience | Failure:
         """Read the answer to `summarise`."""
+
+
+class SolvePrompts(Prompts, Protocol):
+    """What a solver reads out of completions, besides `Prompts`."""
+
+    def answer(self, completion: str) -> str | None:
+        """The final answer that a completion gives, `None` without one."""
+
+    def verdict(self, completion: str) -> bool | None:
+        """What a reflection concluded about the attempt, `None` where it cannot be read."""
+
+
+class ContrastPrompts(Protocol):
+    """How to ask what right rollouts of a problem did that wrong ones did not."""
+
+    def contrast(self, problem: Problem, right: Sequence[str], wrong: Sequence[str]) -> Messages:
+        """Ask for an experience from completions that were right and completions that were not."""
+
+    def parse(self, problem: Problem, answer: str) -> Experience | Failure:
+        """Read the answer to `contrast`."""
+
+
+class CritiquePrompts(Protocol):
+    """How to ask for a critique of an attempt first, and how to show it to the policy then."""
+
+    def critique(self, attempt: Attempt) -> Messages:
+        """Ask what is right and wrong in an attempt, which nobody has checked."""
+
+    def intra_after(self, attempt: Attempt, critique: str) -> str:
+        """Guidance text from an earlier attempt and a critique of it."""
+
+
+class AbstractPrompts(Protocol):
+    """How to ask what experiences of other problems mean for this one."""
+
+    def abstract(self, problem: Problem, retrieved: Sequence[Retrieved]) -> Messages:
+        """Ask for principles and pitfalls for `problem`."""
+
+    def parse(self, problem: Problem, answer: str) -> Experience | Failure:
+        """Read the answer to `abstract`."""
+
+
+class JudgePrompts(Protocol):
+    """How to ask whether an experience helps with a problem."""
+
+    def judge(self, problem: Problem, experience: Experience) -> Messages:
+        """Ask a question whose answer is ``yes`` or ``no``."""
+
+
+class Abstractor(Protocol):
+    """Experiences that passed the filters to principles and pitfalls for the problem at hand."""
+
+    def abstract(
+        self, items: Sequence[tuple[Problem, Sequence[Retrieved]]]
+    ) -> list[Experience | Failure]:
+        """Return one experience for each item; a `Failure` leaves the notes as they are."""
 
 
 class Summarizer(Protocol):

@@ -41,7 +41,9 @@ __all__ = [
 
 FORMAT = "lanpo-pool"
 _SQLITE = b"SQLite format 3\0"
-_VERSION = 2  # from 2 on, a footer with the number of lines before it and their hash
+# From 2 on a footer with the number of lines before it and their hash; from 3 on failed answers
+# with what it takes to read them again.
+_VERSION = 3
 _RECORDS: dict[str, tuple[str, type[Any]]] = {
     "experience": ("experiences", Experience),
     "attempt": ("attempts", Attempt),

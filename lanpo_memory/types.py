@@ -3,7 +3,8 @@
 what happened      `Problem` `Attempt` `Rollout`
 what is kept       `Experience` (`ExperienceMetadata`) `Exposure` `FailedAnswer`
 what comes back    `Hit` `Retrieved` `Guidance`
-talking to models  `Message` `Request` `Completion` `Failure`
+talking to models  `Message` `Request` `Completion` `Failure` `Usage`
+solving with them  `Turn` `Solution`
 honest writing     `Batch` `Limits` `Receipt` `Change` `Changes` `Promise`
 what was seen      `RetrievalFigures` `Observation`
 
@@ -15,6 +16,7 @@ handed, has no reward and no verdict.
 from __future__ import annotations
 
 import hashlib
+import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -68,6 +70,10 @@ __all__ = [
     "Retrieved",
     "Rollout",
     "Scalar",
+    "Solution",
+    "SolveMode",
+    "Turn",
+    "Usage",
     "fingerprint",
     "normalise",
 ]
@@ -90,6 +96,7 @@ Messages = list[Message]
 Prompt = str | Messages
 PromptT = TypeVar("PromptT", str, Messages)
 GuidanceKind = Literal["none", "inter", "intra"]
+SolveMode = Literal["zero_shot", "retrieval", "self_correct", "retrieval+self_correct"]
 ReceiptStatus = Literal["added", "duplicate", "evicted", "rejected", "failed"]
 
 
@@ -351,6 +358,8 @@ class Retrieved(_Frozen):
 class Guidance(_Frozen):
     r"""What the memory puts in front of a problem: nothing, experiences, or an earlier attempt.
 
+    `critique` is what a model said of the attempt, where a two-stage reflector asked one.
+
     >>> Guidance(kind="inter", text="Hint: count on.\n").apply("2 + 3?")
     'Hint: count on.\n2 + 3?'
     """
@@ -360,6 +369,7 @@ class Guidance(_Frozen):
     experience_ids: tuple[str, ...] = ()
     lesson_ids: tuple[str, ...] = ()
     attempt: Attempt | None = None
+    critique: str = ""
 
     def __bool__(self) -> bool:
         return self.kind != "none"
@@ -439,18 +449,27 @@ class Exposure(_Frozen):
 
 
 class FailedAnswer(_Frozen):
-    """A model's answer that could not be read, kept so that nothing is lost in silence."""
+    """A model's answer that could not be read, kept so that nothing is lost in silence.
+
+    What is needed to read it again is kept with it: the problem and the `metadata` of the
+    experience it would have become; and what is needed to ask again: the `conversation`.
+    """
 
     role: Name
     problem_id: Name
     text: Text
     reason: Text
     step: Integer = 0
+    problem: Problem | None = None
+    metadata: ExperienceMetadata | None = None
+    conversation: list[dict[str, Any]] | None = None
+    max_tokens: int = Field(default=2048, ge=1)
 
     @cached_property
     def id(self) -> str:
-        """Hash of role, problem, text and step."""
-        return fingerprint(self.role, self.problem_id, self.text, str(self.step))
+        """Hash of role, problem, text, step and conversation."""
+        asked = () if self.conversation is None else (json.dumps(self.conversation),)
+        return fingerprint(self.role, self.problem_id, self.text, str(self.step), *asked)
 
 
 class Request(_Frozen):
@@ -462,21 +481,58 @@ class Request(_Frozen):
     max_tokens: int = Field(default=512, ge=1)
 
 
+class Usage(_Frozen):
+    """What model calls cost. Usages add up.
+
+    `calls` counts requests sent, tries after a failure included, `failures` those among them that
+    brought no answer. `seconds` is the time spent waiting, `cost` US dollars, where a price is
+    known: the calls without one are counted in `unpriced`.
+
+    >>> (Usage(calls=1, prompt_tokens=9) + Usage(calls=1, completion_tokens=4)).tokens
+    13
+    """
+
+    calls: int = 0
+    failures: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    cost: float = 0.0
+    unpriced: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in _names(Usage)})
+
+
 class Completion(_Frozen):
-    """A model's answer, with what it cost in tokens (0 when the model does not say)."""
+    """A model's answer, with what it cost in tokens (0 when the model does not say).
+
+    `seconds` and `cost` (US dollars, 0 where unknown) are this answer's share.
+    """
 
     text: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
     truncated: bool = False
+    seconds: float = 0.0
+    cost: float = 0.0
 
 
 class Failure(_Frozen):
-    """A model call or an answer that came to nothing, as data. `text` is what was said."""
+    """A model call or an answer that came to nothing, as data. `text` is what was said.
+
+    ``failed`` could not be had or read; ``rejected`` could be, and was refused for what it says.
+    """
 
     reason: str
     text: str = ""
     rollouts: tuple[int, ...] = ()
+    status: Literal["failed", "rejected"] = "failed"
 
 
 class Receipt(_Frozen):
@@ -591,3 +647,42 @@ class Observation(_Frozen):
     seconds: Mapping[str, float] = Field(default_factory=dict)
     retrieval: RetrievalFigures = Field(default_factory=RetrievalFigures)
     pool_size: int = 0
+
+
+class Turn(_Frozen):
+    """One answer of a model on the way to a solution.
+
+    `conversation` is what the model was sent, `guidance` what of it came from the memory (with the
+    ids of the experiences used, or the attempt looked at). `answer` is the final answer found in
+    `text`; `verdict` what a reflection concluded about the attempt: right, wrong, or nothing that
+    can be read. `failure` says why there is no text.
+    """
+
+    conversation: list[dict[str, Any]]
+    guidance: Guidance = Field(default_factory=Guidance)
+    text: str = ""
+    answer: str | None = None
+    verdict: bool | None = None
+    failure: str = ""
+    usage: Usage = Field(default_factory=Usage)
+
+
+class Solution(_Frozen):
+    """What a solver makes of one problem: the answer, and every step that led to it.
+
+    `text` is the part of the last turn that solves the problem. `answer` is `None` where no turn
+    gave one; `failure` then says why. `ledger` holds what the turns cost, by role.
+    """
+
+    problem: Problem
+    mode: SolveMode
+    answer: str | None = None
+    text: str = ""
+    turns: tuple[Turn, ...] = ()
+    failure: str = ""
+    ledger: Mapping[str, Usage] = Field(default_factory=dict)
+
+    @property
+    def guidance(self) -> Guidance:
+        """The guidance of the turn that the answer comes from."""
+        return self.turns[-1].guidance if self.turns else Guidance()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from lanpo_memory.errors import InvalidInputError
-from lanpo_memory.stores.receipts import refusal, settled
+from lanpo_memory.stores.receipts import NOTHING_TO_DELETE, refusal, settled
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -126,11 +126,13 @@ class MemoryStore:
         return Receipt(status="added", id=record.id)
 
     def _write_deletion(self, record_id: str) -> Receipt:
-        experience = self._records["experience"].get(record_id)
-        if experience is None:
-            return Receipt(status="rejected", id=record_id, reason="no experience has this id")
-        self._drop("experience", record_id, experience.problem.id, "delete")
-        return Receipt(status="added", id=record_id, reason="deleted")
+        deletable: tuple[_Kind, ...] = ("experience", "failure")
+        for kind in deletable:
+            record = self._records[kind].get(record_id)
+            if record is not None:
+                self._drop(kind, record_id, _problem_id(record), "delete")
+                return Receipt(status="added", id=record_id, reason="deleted")
+        return Receipt(status="rejected", id=record_id, reason=NOTHING_TO_DELETE)
 
     def _refusal(self, problem: Problem) -> str | None:
         known = self._problems.get(problem.id)

@@ -6,7 +6,9 @@ from collections.abc import Collection, Sequence
 
 from lanpo_memory.types import Problem, Receipt, normalise
 
-__all__ = ["refusal", "settled"]
+__all__ = ["NOTHING_TO_DELETE", "refusal", "settled"]
+
+NOTHING_TO_DELETE = "no experience and no failed answer has this id"
 
 
 def refusal(problem: Problem, known: str | None) -> str | None:

@@ -98,6 +98,10 @@ def _to_2(db: sqlite3.Connection) -> None:
     )
 
 
+def _to_3(_: sqlite3.Connection) -> None:
+    """The same tables; records of failed answers may say more than before."""
+
+
 def _renamed(payload: str, name: str, ns: int, new: dict[tuple[int, str], str]) -> str:
     if f'"{name}":[]' in payload:
         return payload
@@ -113,7 +117,7 @@ def _run(db: sqlite3.Connection, script: str) -> None:
 
 
 # Numbered: a file's `user_version` says how many of these it has seen. Never edit, only append.
-_MIGRATIONS = (_create, _to_2)
+_MIGRATIONS = (_create, _to_2, _to_3)
 VERSION = len(_MIGRATIONS)
 
 

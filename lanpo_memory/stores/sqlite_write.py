@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from lanpo_memory.stores.receipts import refusal, settled
+from lanpo_memory.stores.receipts import NOTHING_TO_DELETE, refusal, settled
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -27,6 +27,10 @@ OF_PROBLEM = ("experience", "attempt")
 PLAIN = ("exposure", "failure")
 """Kinds that hold a problem's id only."""
 
+_DELETABLE = {
+    "experience": "p.pid FROM experience r JOIN problem p ON p.rid = r.rid",
+    "failure": "r.pid FROM failure r",
+}
 _COUNTED = "experience"  # the kind that a namespace knows the number of
 
 
@@ -188,16 +192,15 @@ class Write:
         return receipts
 
     def _deletion(self, record_id: str) -> Receipt:
-        row = self._db.execute(
-            "SELECT e.seq, p.pid FROM experience e JOIN problem p ON p.rid = e.rid "
-            "WHERE e.ns = ? AND e.id = ?",
-            (self._ns, record_id),
-        ).fetchone()
-        if row is None:
-            return Receipt(status="rejected", id=record_id, reason="no experience has this id")
-        self._db.execute("DELETE FROM experience WHERE seq = ?", (row[0],))
-        self._log.append((self._ns, "delete", "experience", record_id, row[1]))
-        return Receipt(status="added", id=record_id, reason="deleted")
+        for kind, source in _DELETABLE.items():
+            row = self._db.execute(
+                f"SELECT r.seq, {source} WHERE r.ns = ? AND r.id = ?", (self._ns, record_id)
+            ).fetchone()
+            if row is not None:
+                self._db.execute(f"DELETE FROM {kind} WHERE seq = ?", (row[0],))
+                self._log.append((self._ns, "delete", kind, record_id, row[1]))
+                return Receipt(status="added", id=record_id, reason="deleted")
+        return Receipt(status="rejected", id=record_id, reason=NOTHING_TO_DELETE)
 
     def _known(self, kind: str, ids: Sequence[str]) -> set[str]:
         rows = self._db.execute(

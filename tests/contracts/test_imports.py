@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-FOUNDATION = ["errors", "types", "protocols", "texts", "legacy"]
+FOUNDATION = ["errors", "types", "protocols", "ledger", "texts", "legacy"]
 PROVIDERS = ["stores", "retrievers", "models", "embedders"]
 POOL = [
     "calibration",
@@ -36,14 +36,15 @@ POOL = [
     "snapshots",
     "utility",
 ]
-GUIDE = ["guide", "summarizers", "reflectors", "relevance"]
-ADAPTER = ["adapter", "solving"]
+GUIDE = ["abstraction", "guide", "summarizers", "reflectors", "relevance"]
+ADAPTER = ["adapter", "audit", "dead_letters", "solving"]
 
 # part of lanpo_memory -> the parts it may import
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "types": {"errors"},
-    "protocols": {"errors", "types"},
+    "protocols": {"errors", "types", "ledger"},
+    "ledger": {"errors", "types"},
     "texts": {"errors", "types"},
     "legacy": {"errors", "types"},
     **{part: set(FOUNDATION) for part in PROVIDERS},

@@ -117,3 +117,20 @@ def test_a_file_from_a_stranger_declares_what_a_pool_declares_and_nothing_else(
         db.execute(code)
     with pytest.raises(PoolFormatError, match="does not have the tables of a pool"):
         open_pool(path)
+
+
+def test_a_pool_of_version_2_opens_with_its_failed_answers(tmp_path: Path):
+    old = Path(shutil.copy(FILES / "pool-v2.db", tmp_path / "old.db"))
+    with open_pool(old) as pool, open_pool(tmp_path / "new.db") as restored:
+        assert [e.principles for e in pool.store.read("experience")] == [("count on",)]
+        failed = pool.store.read("failure")[0]
+        assert (failed.text[:14], failed.problem, failed.conversation) == (
+            "### Experience",
+            None,
+            None,
+        )
+        restored.restore(FILES / "snapshot-v2.jsonl")
+        assert restored.digest() == pool.digest()
+        assert restored.store.read("failure") == [failed]
+    with sqlite3.connect(old) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == VERSION

@@ -95,9 +95,11 @@ class Model:
                 statuses.append("added" if new else "duplicate")
                 mine += [record] * new
         for gone in batch.deletions:
-            left = [e for e in self.experiences if e.id != gone]
-            statuses.append("rejected" if len(left) == len(self.experiences) else "added")
-            self.experiences[:] = left
+            before = len(self.experiences) + len(self.failures)
+            self.experiences[:] = [e for e in self.experiences if e.id != gone]
+            self.failures[:] = [f for f in self.failures if f.id != gone]
+            after = len(self.experiences) + len(self.failures)
+            statuses.append("rejected" if after == before else "added")
         return statuses
 
     def _may_add(self, new: Experience) -> bool:
@@ -300,7 +302,9 @@ batches = st.builds(
 def by_problem(records: Iterable[Any]) -> dict[str, list[str]]:
     rows: dict[str, list[str]] = {}
     for record in records:
-        problem = record.problem.id if hasattr(record, "problem") else record.problem_id
+        problem = (
+            record.problem.id if isinstance(record, Experience | Attempt) else record.problem_id
+        )
         rows.setdefault(problem, []).append(record.id)
     return rows
 
@@ -338,7 +342,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(batch=batches, deletions=st.lists(st.integers(0, 40), max_size=3), by=st.integers(0, 2))
     def write(self, batch: Batch, deletions: list[int], by: int) -> None:
-        known = [e.id for e in (*self.model.experiences, *batch.experiences)]
+        new = (*batch.experiences, *batch.failures)
+        known = [r.id for r in (*self.model.failures, *self.model.experiences, *new)]
         gone = tuple(known[i] if i < len(known) else f"unknown {i}" for i in deletions)
         batch = batch.model_copy(update={"deletions": gone})
         self._write(batch, by)
