@@ -8,7 +8,7 @@
 (('Pair the first with the last.',), 0.5)
 """
 
-from lanpo_memory.adapter import PoolAdapter, admit_correct
+from lanpo_memory.adapter import PoolAdapter, admit_contrast, admit_correct
 from lanpo_memory.guide import Guide
 from lanpo_memory.pool import ExperiencePool, open_pool
 from lanpo_memory.prompts import EnglishPrompts
@@ -50,6 +50,7 @@ __all__ = [
     "Request",
     "Retrieved",
     "Rollout",
+    "admit_contrast",
     "admit_correct",
     "open_pool",
 ]

@@ -8,10 +8,11 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from lanpo_memory.answering import answer
 from lanpo_memory.errors import (
     ConfigError,
     InvalidInputError,
@@ -22,7 +23,9 @@ from lanpo_memory.guide import Guide, Inter, uniform
 from lanpo_memory.hit_rate import HitRate
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.protocols import ChatModel, Summarizer
+from lanpo_memory.reflectors import critique_entry
 from lanpo_memory.schedules import Schedule, as_schedule
+from lanpo_memory.summarizers import provenance
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -34,13 +37,14 @@ from lanpo_memory.types import (
     Guidance,
     Observation,
     Problem,
+    Promise,
     Receipt,
     Request,
     RetrievalFigures,
     Rollout,
 )
 
-__all__ = ["Admission", "Mode", "PoolAdapter", "admit_correct"]
+__all__ = ["Admission", "Mode", "PoolAdapter", "admit_contrast", "admit_correct"]
 
 Mode = Literal["inter", "intra", "both", "none"]
 _MODES = ("inter", "intra", "both", "none")
@@ -67,7 +71,43 @@ def admit_correct(per_group: int = 1) -> Admission:
     return admit
 
 
+def admit_contrast(right: int = 1, wrong: int = 1) -> Admission:
+    """Admit the first right and the first wrong rollouts of a group that has both.
+
+    For `ContrastiveSummarizer`. Rollouts that nobody judged are not admitted.
+
+    >>> problem = Problem(text="2 + 3?")
+    >>> group = [Rollout(problem=problem, completion=text, correct=correct)
+    ...          for text, correct in (("4", False), ("6", False), ("5", True))]
+    >>> admit_contrast()(group), admit_contrast()(group[:2])
+    ([0, 2], [])
+    """
+
+    def admit(group: Sequence[Rollout]) -> list[int]:
+        by_outcome = {
+            outcome: [i for i, rollout in enumerate(group) if rollout.succeeded is outcome]
+            for outcome in (True, False)
+        }
+        if not all(by_outcome.values()):
+            return []
+        return sorted([*by_outcome[True][:right], *by_outcome[False][:wrong]])
+
+    return admit
+
+
 _Shown = tuple[tuple[str, ...], tuple[str, ...]]  # lesson ids, experience ids
+
+
+_CHUNK = 64  # summaries asked for at once: what a budget does not cover is at most one such batch
+
+
+@dataclass
+class _Read:
+    """What answers turned out to be; one receipt for each that is no experience."""
+
+    experiences: list[Experience] = field(default_factory=list)
+    failures: list[FailedAnswer] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
 
 
 @dataclass
@@ -241,6 +281,7 @@ class PoolAdapter:
                 searched=f.searched + len(inter),
                 hits=f.hits + hits,
                 guided=f.guided + sum(map(bool, result)),
+                abstracted=f.abstracted + sum(found.abstracted is not None for _, found in inter),
                 dropped=f.dropped + sum(found.dropped_for_budget for _, found in inter),
                 templates=f.templates + templates,
                 guidance_tokens=f.guidance_tokens + sum(count(g.text) for g in result if g),
@@ -272,21 +313,21 @@ class PoolAdapter:
     ) -> Observation:
         """See `ExperienceAdapter.ingest`."""
         started = time.perf_counter()
-        experiences, failures = self._read(rollouts, answers, step)
+        found = self._read(rollouts, answers, step)
         batch = Batch(
-            experiences=tuple(experiences),
+            experiences=tuple(found.experiences),
             attempts=tuple(self._attempts(rollouts)),
             exposures=tuple(self._exposures(rollouts, step)),
-            failures=tuple(failures),
+            failures=tuple(found.failures),
         )
-        receipts = self.pool.write(batch)
-        lessons = receipts[: len(experiences)]
-        failed = [Receipt(status="failed", id=f.id, reason=f.reason) for f in failures]
+        written = self.pool.write(batch)
+        self._keep_critiques(rollouts)
+        receipts = (*written[: len(found.experiences)], *found.receipts)
         with self._lock:
             figures, self._figures = self._figures, RetrievalFigures()
         return Observation(
-            receipts=(*lessons, *failed),
-            counts=Counter(r.status for r in (*lessons, *failed)),
+            receipts=receipts,
+            counts=Counter(r.status for r in receipts),
             seconds={"persist": time.perf_counter() - started},
             retrieval=figures,
             pool_size=len(self.pool),
@@ -297,27 +338,22 @@ class PoolAdapter:
 
         Raises:
             ConfigError: the summarizer asks for a model and none was given.
+            BudgetExceeded: the model's budget ends before every rollout is summarised. All else is
+                stored first; what was not asked is kept for `lanpo pool retry`.
         """
         requests = self.ask(rollouts, step=step)
-        if requests and self._model is None:
+        if not requests:
+            return self.ingest(rollouts, [], step=step)
+        if self._model is None:
             raise ConfigError(
                 "the summarizer needs a model: give PoolAdapter(model=...), or answer `ask` "
                 "yourself and call `ingest`"
             )
-        return self.ingest(rollouts, self._answers(requests), step=step)
-
-    def _answers(self, requests: Sequence[Request]) -> list[Completion | Failure]:
-        """Answer each request, those of equal length limit and role in one batch."""
-        answers: dict[int, Completion | Failure] = {}
-        batches: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-        for i, request in enumerate(requests):
-            batches[request.role, request.max_tokens].append(i)
-        for (role, max_tokens), indices in batches.items():
-            assert self._model is not None
-            conversations = [requests[i].conversation for i in indices]
-            found = self._model.generate(conversations, max_tokens=max_tokens, role=role)
-            answers.update(zip(indices, found, strict=True))
-        return [answers[i] for i in range(len(requests))]
+        found = answer(self._model, requests, chunk=_CHUNK)
+        observation = self.ingest(rollouts, found.answers, step=step)
+        if found.ended is not None:
+            raise found.ended
+        return observation
 
     def _admitted(self, rollouts: Sequence[Rollout]) -> list[int]:
         groups = _groups(rollouts)
@@ -328,17 +364,46 @@ class PoolAdapter:
 
     def _read(
         self, rollouts: Sequence[Rollout], answers: Sequence[Completion | Failure], step: int
-    ) -> tuple[list[Experience], list[FailedAnswer]]:
+    ) -> _Read:
+        found = _Read()
         if self._summarizer is None:
-            return [], []
+            return found
         admitted = [rollouts[i] for i in self._admitted(rollouts)]
-        experiences, failures = [], []
         for result in self._summarizer.read(admitted, answers):
             if isinstance(result, Experience):
-                experiences.append(result)
+                found.experiences.append(result)
+            elif result.status == "rejected":
+                found.receipts.append(Receipt(status="rejected", reason=result.reason))
             else:
-                failures.append(_failed(result, admitted, step))
-        return experiences, failures
+                failed = self._failed(result, admitted, step)
+                found.failures.append(failed)
+                found.receipts.append(Receipt(status="failed", id=failed.id, reason=failed.reason))
+        return found
+
+    def _failed(self, failure: Failure, admitted: Sequence[Rollout], step: int) -> FailedAnswer:
+        """A dead letter: what was said, and what it takes to read it, or to ask, again."""
+        assert self._summarizer is not None
+        about = [admitted[i] for i in failure.rollouts]
+        asked = [r for r in self._summarizer.ask(admitted) if r.rollouts == failure.rollouts]
+        return FailedAnswer(
+            role=asked[0].role if asked else "summarise",
+            problem_id=about[0].problem.id if about else "",
+            text=failure.text.replace("\0", "").encode("utf-8", "replace").decode(),
+            reason=failure.reason,
+            step=step,
+            problem=about[0].problem if about else None,
+            metadata=provenance(*about) if about else None,
+            conversation=asked[0].conversation if asked else None,
+            max_tokens=asked[0].max_tokens if asked else 2048,
+        )
+
+    def _keep_critiques(self, rollouts: Sequence[Rollout]) -> None:
+        """Critiques that came with the guidance, so that no attempt is asked about twice."""
+        if Promise.CACHE not in self.pool.store.promises:
+            return
+        entries = [critique_entry(r.guidance) for r in rollouts if r.guidance]
+        if kept := dict(entry for entry in entries if entry is not None):
+            self.pool.store.cache(list(kept.items()))
 
     def _attempts(self, rollouts: Sequence[Rollout]) -> list[Attempt]:
         """One attempt a group, chosen blind to reward among the scratch rollouts."""
@@ -424,14 +489,3 @@ def _groups(rollouts: Sequence[Rollout]) -> list[list[int]]:
     for i, rollout in enumerate(rollouts):
         groups[i if rollout.group is None else rollout.group].append(i)
     return list(groups.values())
-
-
-def _failed(failure: Failure, rollouts: Sequence[Rollout], step: int) -> FailedAnswer:
-    problem_id = rollouts[failure.rollouts[0]].problem.id if failure.rollouts else ""
-    return FailedAnswer(
-        role="summarise",
-        problem_id=problem_id,
-        text=failure.text.replace("\0", "").encode("utf-8", "replace").decode(),
-        reason=failure.reason,
-        step=step,
-    )

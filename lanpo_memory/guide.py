@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lanpo_memory.calibration import gamma_of
 from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.prompts import EnglishPrompts
-from lanpo_memory.protocols import ExperienceFilter, Prompts, Reflector, Relevance
+from lanpo_memory.protocols import Abstractor, ExperienceFilter, Prompts, Reflector, Relevance
 from lanpo_memory.reflectors import InRolloutReflector
 from lanpo_memory.selection import (
     OVER_BUDGET,
@@ -19,7 +19,7 @@ from lanpo_memory.selection import (
     Selection,
     approximate_tokens,
 )
-from lanpo_memory.types import Attempt, Guidance, Problem, Retrieved
+from lanpo_memory.types import Attempt, Experience, Failure, Guidance, Problem, Retrieved
 
 __all__ = ["Candidate", "Guide", "Inter", "RetrievalWeight", "approximate_tokens", "uniform"]
 
@@ -36,10 +36,14 @@ def uniform(*key: object) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Inter:
-    """Inter-sample guidance for one problem, with the fate of every candidate."""
+    """Inter-sample guidance for one problem, with the fate of every candidate.
+
+    `abstracted` is what an abstractor made of the experiences used, and what the guidance shows.
+    """
 
     guidance: Guidance
     candidates: tuple[Candidate, ...]
+    abstracted: Experience | None = None
 
     @property
     def hit(self) -> bool:
@@ -76,6 +80,10 @@ class Guide:
         shortlist: how many of the best are drawn from.
         max_tokens: budget for the guidance text; whole experiences are left out to meet it.
         count_tokens: how long a text is; about four characters a token by default.
+        abstractor: rewrites the experiences chosen as principles and pitfalls for the problem at
+            hand, the second step of relevant abstraction (arXiv 2510.16552 §4). It asks its own
+            model, once for each problem with guidance. What it cannot do, or what is over the
+            budget then, is shown as it was.
         reflector: makes intra-sample guidance from an attempt.
         width: how many problems search looks at.
         newest: how many of each problem's experiences it looks at.
@@ -100,6 +108,7 @@ class Guide:
         shortlist: int = 4,
         max_tokens: int | None = None,
         count_tokens: Callable[[str], int] = approximate_tokens,
+        abstractor: Abstractor | None = None,
         reflector: Reflector | None = None,
         width: int = 32,
         newest: int = 4,
@@ -123,6 +132,7 @@ class Guide:
         self._further = tuple(filters)
         self.filters: tuple[ExperienceFilter, ...] = (self._close, self._near, *filters)
         self.max_tokens, self.count_tokens = max_tokens, count_tokens
+        self._abstractor = abstractor
         self._reflector = reflector or InRolloutReflector(self.prompts)
         self._width, self._newest = width, newest
 
@@ -141,10 +151,27 @@ class Guide:
         early = [f for f in (known, self._near, *self._further) if f is not None]
         late = [] if self.relevance is None else [self._close]
         found = self._candidates(problems, early)
-        return [
+        chosen = [
             self._inter(problem, hits, late, None if seeds is None else seeds[i])
             for i, (problem, hits) in enumerate(zip(problems, found, strict=True))
         ]
+        return chosen if self._abstractor is None else self._abstracted(problems, chosen)
+
+    def _abstracted(self, problems: Sequence[Problem], chosen: list[Inter]) -> list[Inter]:
+        """Show what the chosen experiences mean for each problem, in their place."""
+        assert self._abstractor is not None
+        guided = [i for i, inter in enumerate(chosen) if inter.used]
+        items = [(problems[i], [c.retrieved for c in chosen[i].used]) for i in guided]
+        for i, (problem, used), made in zip(
+            guided, items, self._abstractor.abstract(items) if items else [], strict=True
+        ):
+            if isinstance(made, Failure):
+                continue
+            text = self.prompts.inter(problem, [used[0].model_copy(update={"experience": made})])
+            if self.max_tokens is None or self.count_tokens(text) <= self.max_tokens:
+                guidance = chosen[i].guidance.model_copy(update={"text": text})
+                chosen[i] = replace(chosen[i], guidance=guidance, abstracted=made)
+        return chosen
 
     def _candidates(
         self, problems: Sequence[Problem], filters: Sequence[ExperienceFilter]
@@ -218,7 +245,10 @@ class Guide:
         ]
 
     def explain(self, problem: Problem, *, seed: str | None = None) -> Inter:
-        """Return what `inter` would do for one problem, with the fate of every candidate."""
+        """Return what `inter` would do for one problem, with the fate of every candidate.
+
+        An abstractor is not asked: looking costs nothing.
+        """
         hits = self._retrieved([problem], [])[0]
         return self._inter(problem, hits, self.filters, seed)
 

@@ -623,7 +623,7 @@ class RetrievalFigures(_Frozen):
     to the index, `hits` of those found at least one experience that passed all filters, `guided`
     got guidance. `similarities` are those of the experiences used; `dropped` counts whole
     experiences left out for the token budget, `templates` the experiences used that come from the
-    same template with other numbers.
+    same template with other numbers; `abstracted` guidances were rewritten for their problem.
     """
 
     items: int = 0
@@ -633,6 +633,7 @@ class RetrievalFigures(_Frozen):
     guided: int = 0
     dropped: int = 0
     templates: int = 0
+    abstracted: int = 0
     guidance_tokens: int = 0
     similarities: tuple[float, ...] = ()
     ages: tuple[int, ...] = ()

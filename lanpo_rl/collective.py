@@ -11,6 +11,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 __all__ = ["from_main", "gathered", "spread"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def gathered(rows: Sequence[T]) -> list[T]:
@@ -35,8 +36,8 @@ def from_main(accelerator: Accelerator, make: Callable[[], T]) -> T:
 
 
 def spread(
-    accelerator: Accelerator, items: Sequence[T], work: Callable[[list[T]], list[str]]
-) -> list[str]:
+    accelerator: Accelerator, items: Sequence[T], work: Callable[[list[T]], list[R]]
+) -> list[R]:
     """Share `items` out over the ranks in equal parts and gather the answers in order.
 
     Every rank calls `work` with the same number of items (the last one is repeated as padding),

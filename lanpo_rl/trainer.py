@@ -14,7 +14,6 @@ world, _n rows of this rank.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import time
 from collections import defaultdict
@@ -28,6 +27,7 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
+from lanpo_memory.answering import answer
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import ExperienceAdapter, Prompts
@@ -36,14 +36,14 @@ from lanpo_memory.types import (
     Guidance,
     Observation,
     Problem,
-    Request,
     Rollout,
 )
-from lanpo_rl.collective import from_main, gathered, spread
+from lanpo_rl.collective import from_main, gathered
 from lanpo_rl.config import LanpoConfig
 from lanpo_rl.memory import build_memory
 from lanpo_rl.metrics import memory_metrics, reward_metrics
 from lanpo_rl.objectives import distill_advantages, halves_advantages
+from lanpo_rl.policy import PolicyModel
 from lanpo_rl.rewards import SectionReward, completion_text
 from lanpo_rl.rows import problem_of, storable
 
@@ -121,8 +121,14 @@ class LanpoTrainer(GRPOTrainer):
             self._lanpo_memory = build_memory(
                 args, prompts=self._lanpo_prompts, count_tokens=self._lanpo_count_tokens
             )
+        self._lanpo_policy = PolicyModel(self)
         self._lanpo_scratch_level: float | None = None  # running mean of scratch task rewards
         self._lanpo_outcome: _Outcome | None = None
+
+    @property
+    def policy(self) -> PolicyModel:
+        """The policy as a chat model, which writes the summaries; its ledger counts them."""
+        return self._lanpo_policy
 
     @property
     def memory(self) -> ExperienceAdapter:
@@ -189,17 +195,18 @@ class LanpoTrainer(GRPOTrainer):
         rollouts = self._lanpo_rollouts(plan, texts_N, outcome.task_N.tolist())
         requests = from_main(self.accelerator, lambda: self.memory.ask(rollouts, step=plan.step))
         started = time.perf_counter()
-        answers = spread(self.accelerator, requests, lambda part: self._lanpo_answer(part, plan))
+        found = answer(self._lanpo_policy, requests, temperature=self.temperature)
         plan.seconds["summarise"] = time.perf_counter() - started
-        completions = [
-            Completion(text=text, completion_tokens=self._lanpo_count_tokens(text))
-            for text in answers
-        ]
-        self._lanpo_summary_tokens = sum(c.completion_tokens for c in completions)
-        return from_main(
-            self.accelerator,
-            lambda: self.memory.ingest(rollouts, completions, step=plan.step),
+        self._lanpo_summary_tokens = sum(
+            one.completion_tokens for one in found.answers if isinstance(one, Completion)
         )
+        observation = from_main(
+            self.accelerator,
+            lambda: self.memory.ingest(rollouts, found.answers, step=plan.step),
+        )
+        if found.ended is not None:
+            raise found.ended
+        return observation
 
     def _lanpo_rollouts(
         self, plan: _Plan, texts_N: Sequence[str], rewards_N: Sequence[float]
@@ -220,40 +227,6 @@ class LanpoTrainer(GRPOTrainer):
                 )
             )
         return rollouts
-
-    def _lanpo_answer(self, requests: list[Request], plan: _Plan) -> list[str]:
-        """Let the policy answer, through the same path as the rollouts (transformers or vLLM)."""
-        ids, images, fields = self._tokenize_prompts([r.conversation for r in requests])
-        with self._lanpo_own_randomness(plan.step), self._lanpo_length(requests[0].max_tokens):
-            completion_ids, _ = self._generate_single_turn(ids, images, fields, 1)
-        texts = self.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
-        return [str(text) for text in texts]
-
-    @contextlib.contextmanager
-    def _lanpo_own_randomness(self, step: int) -> Iterator[None]:
-        """Sample from a fork of the random state: the rollouts to come do not notice."""
-        key = f"{self.args.seed}|{step}|{self.accelerator.process_index}|summaries"
-        seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big")
-        device = self.accelerator.device
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            yield
-
-    @contextlib.contextmanager
-    def _lanpo_length(self, max_tokens: int) -> Iterator[None]:
-        """Limit the completion length, which each backend keeps in its own place."""
-        place, name = (
-            (self.vllm_generation, "max_completion_length")
-            if self.use_vllm
-            else (self.generation_config, "max_new_tokens")
-        )
-        before = getattr(place, name)
-        setattr(place, name, max_tokens)
-        try:
-            yield
-        finally:
-            setattr(place, name, before)
 
     # ------------------------------------------------------------------ 2. rewards
 

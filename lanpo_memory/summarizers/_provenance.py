@@ -5,13 +5,18 @@ from __future__ import annotations
 from lanpo_memory.types import ExperienceMetadata, Rollout
 
 
-def provenance(rollout: Rollout) -> ExperienceMetadata:
-    """Return the metadata of an experience made from a rollout; the pool's clock dates it."""
+def provenance(*rollouts: Rollout) -> ExperienceMetadata:
+    """Return the metadata of an experience made from one or several rollouts, the first decides.
+
+    The pool's clock dates it; parents are those of all of them.
+    """
+    first = rollouts[0]
+    guided = [r.guidance for r in rollouts if r.guidance]
     return ExperienceMetadata(
-        reward=rollout.reward,
-        correct=rollout.succeeded,
+        reward=first.reward,
+        correct=first.succeeded,
         source="rollout",
-        step=rollout.step,
-        policy=rollout.policy,
-        parents=rollout.guidance.experience_ids if rollout.guidance else (),
+        step=first.step,
+        policy=first.policy,
+        parents=tuple(dict.fromkeys(i for guidance in guided for i in guidance.experience_ids)),
     )

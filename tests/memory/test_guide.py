@@ -1,13 +1,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lanpo_memory import Attempt, Batch, Experience, ExperiencePool, Exposure, Guide, Problem
+from lanpo_memory import (
+    Attempt,
+    Batch,
+    Experience,
+    ExperiencePool,
+    Exposure,
+    Failure,
+    Guide,
+    PoolAdapter,
+    Problem,
+    Retrieved,
+)
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.filters import NotFromProblems, OutcomeIs
 from lanpo_memory.relevance import CosineRelevance
@@ -186,3 +198,55 @@ def test_what_is_not_read_would_have_changed_nothing(data: Any):
     full = guide.explain(query, seed=seed)
     assert [f.guidance for f in found] == [full.guidance] * 2
     assert found[0].hit == full.hit
+
+
+# ---------------------------------------------------------------------- abstraction
+
+
+class Rewriting:
+    """Makes one principle out of what it is given, or fails."""
+
+    def __init__(self, made: str | None) -> None:
+        self.made = made
+        self.asked: list[tuple[Problem, list[str]]] = []
+
+    def abstract(
+        self, items: Sequence[tuple[Problem, Sequence[Retrieved]]]
+    ) -> list[Experience | Failure]:
+        self.asked += [(p, [r.experience.principles[0] for r in shown]) for p, shown in items]
+        if self.made is None:
+            return [Failure(reason="unreadable")] * len(items)
+        return [Experience(problem=p, principles=(self.made,)) for p, _ in items]
+
+
+def test_what_was_chosen_is_shown_as_it_was_rewritten_for_the_problem():
+    rewriting = Rewriting("for this very problem")
+    guide = Guide(FRUIT, gamma=0.3, experiences=2, abstractor=rewriting)
+    plain = Guide(FRUIT, gamma=0.3, experiences=2).inter([QUERY])[0]
+    stranger = Problem(text="zzz")
+    found, nothing = guide.inter([QUERY, stranger])
+    shown = [c.retrieved.experience.principles[0] for c in plain.used]
+    assert rewriting.asked == [(QUERY, shown)]  # nobody is asked where nothing is shown
+    assert "for this very problem" in found.guidance.text
+    assert not any(f"- {text}" in found.guidance.text for text in shown)
+    assert found.guidance.experience_ids == plain.guidance.experience_ids  # who gets the credit
+    assert found.guidance.lesson_ids == plain.guidance.lesson_ids
+    assert found.abstracted is not None
+    assert not nothing.guidance
+    guide.explain(QUERY)
+    assert len(rewriting.asked) == 1  # looking costs nothing
+
+
+@pytest.mark.parametrize("made", [None, "far too long " * 500])
+def test_notes_stay_as_they_were_where_rewriting_fails_or_is_over_the_budget(made: str | None):
+    guide = Guide(FRUIT, gamma=0.3, abstractor=Rewriting(made), max_tokens=900)
+    found = guide.inter([QUERY])[0]
+    assert found.guidance == Guide(FRUIT, gamma=0.3).inter([QUERY])[0].guidance
+    assert found.abstracted is None
+
+
+def test_the_adapter_counts_what_was_rewritten():
+    guide = Guide(FRUIT, gamma=0.3, abstractor=Rewriting("better"))
+    memory = PoolAdapter(FRUIT, guide=guide, feedback_ratio=1.0)
+    memory.prepare([QUERY, Problem(text="zzz")], step=0)
+    assert memory.ingest([], [], step=0).retrieval.abstracted == 1

@@ -1,0 +1,138 @@
+"""The policy under training as a `ChatModel`."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from lanpo_memory.ledger import Ledger, token_bound
+from lanpo_memory.types import Completion, Failure, Messages, Usage
+from lanpo_rl.collective import spread
+
+__all__ = ["PolicyModel"]
+
+# What a role's share of the randomness is called; it decides what is sampled.
+_STREAMS = {"summarise": "summaries"}
+
+
+class PolicyModel:
+    """Lets the policy of a `GRPOTrainer` answer, through the same path as its rollouts.
+
+    A collective operation: every rank calls it with the same conversations, each generates a
+    share, and all get all answers. Sampling draws from a fork of the random state: the rollouts to
+    come do not notice. What `stop` cuts off has been generated all the same.
+
+    Args:
+        trainer: whose policy it is; transformers and vLLM generation both work.
+        ledger: counts the calls of all ranks and may hold a budget.
+    """
+
+    def __init__(self, trainer: Any, *, ledger: Ledger | None = None) -> None:
+        self._trainer = trainer
+        self.ledger = Ledger() if ledger is None else ledger
+
+    def generate(
+        self,
+        conversations: Sequence[Messages],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        stop: Sequence[str] = (),
+        role: str = "solve",
+    ) -> list[Completion | Failure]:
+        """See `ChatModel.generate`."""
+        most = sum(map(token_bound, conversations)) + len(conversations) * max_tokens
+        started = time.perf_counter()
+        with (
+            self.ledger.reserve(role, calls=len(conversations), tokens=most) as held,
+            self._own_randomness(role),
+            self._settings(max_tokens, temperature),
+        ):
+            answers = spread(
+                self._trainer.accelerator,
+                conversations,
+                lambda part: self._answered(part, max_tokens, stop),
+            )
+            share = (time.perf_counter() - started) / max(1, len(answers))
+            timed = [answer.model_copy(update={"seconds": share}) for answer in answers]
+            for answer in timed:
+                held.book(
+                    Usage(
+                        calls=1,
+                        prompt_tokens=answer.prompt_tokens,
+                        completion_tokens=answer.completion_tokens,
+                        seconds=share,
+                    )
+                )
+        return list(timed)
+
+    def _answered(
+        self, conversations: list[Messages], max_tokens: int, stop: Sequence[str]
+    ) -> list[Completion]:
+        """This rank's share."""
+        trainer = self._trainer
+        prompts, images, fields = trainer._tokenize_prompts(conversations)
+        completions, _ = trainer._generate_single_turn(prompts, images, fields, 1)
+        texts = trainer.processing_class.batch_decode(completions, skip_special_tokens=True)
+        end = trainer._tokenizer.eos_token_id
+        return [
+            _completion(str(text), len(prompt), list(ids), end, max_tokens, stop)
+            for text, prompt, ids in zip(texts, prompts, completions, strict=True)
+        ]
+
+    @contextlib.contextmanager
+    def _own_randomness(self, role: str) -> Iterator[None]:
+        trainer = self._trainer
+        stream, step = _STREAMS.get(role, role), int(trainer.state.global_step)
+        key = f"{trainer.args.seed}|{step}|{trainer.accelerator.process_index}|{stream}"
+        seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big")
+        device = trainer.accelerator.device
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            yield
+
+    @contextlib.contextmanager
+    def _settings(self, max_tokens: int, temperature: float) -> Iterator[None]:
+        """Length and temperature, which each backend keeps in its own place."""
+        trainer = self._trainer
+        place, values = (
+            (
+                trainer.vllm_generation,
+                {"max_completion_length": max_tokens, "temperature": temperature},
+            )
+            if trainer.use_vllm
+            else (
+                trainer.generation_config,
+                {
+                    "max_new_tokens": max_tokens,
+                    "do_sample": temperature > 0,
+                    "temperature": temperature or 1.0,
+                },
+            )
+        )
+        before = {name: getattr(place, name) for name in values}
+        for name, value in values.items():
+            setattr(place, name, value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(place, name, value)
+
+
+def _completion(
+    text: str, prompt_tokens: int, ids: list[int], end: int, max_tokens: int, stop: Sequence[str]
+) -> Completion:
+    cuts = [at for at in (text.find(mark) for mark in stop if mark) if at >= 0]
+    return Completion(
+        text=text[: min(cuts)] if cuts else text,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=len(ids),
+        truncated=not cuts and len(ids) >= max_tokens and end not in ids,
+    )
