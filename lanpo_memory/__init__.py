@@ -10,8 +10,12 @@
 
 from lanpo_memory.adapter import PoolAdapter, admit_contrast, admit_correct
 from lanpo_memory.guide import Guide
+from lanpo_memory.ledger import Ledger
 from lanpo_memory.pool import ExperiencePool, open_pool
-from lanpo_memory.prompts import EnglishPrompts
+from lanpo_memory.prompts import AgentPrompts, EnglishPrompts
+from lanpo_memory.sessions import session
+from lanpo_memory.solving import Solver
+from lanpo_memory.turns import rollout_of
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -28,9 +32,11 @@ from lanpo_memory.types import (
     Request,
     Retrieved,
     Rollout,
+    Solution,
 )
 
 __all__ = [
+    "AgentPrompts",
     "Attempt",
     "Batch",
     "Completion",
@@ -42,6 +48,7 @@ __all__ = [
     "Failure",
     "Guidance",
     "Guide",
+    "Ledger",
     "Limits",
     "Observation",
     "PoolAdapter",
@@ -50,7 +57,11 @@ __all__ = [
     "Request",
     "Retrieved",
     "Rollout",
+    "Solution",
+    "Solver",
     "admit_contrast",
     "admit_correct",
     "open_pool",
+    "rollout_of",
+    "session",
 ]

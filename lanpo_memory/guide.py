@@ -152,7 +152,9 @@ class Guide:
         late = [] if self.relevance is None else [self._close]
         found = self._candidates(problems, early)
         chosen = [
-            self._inter(problem, hits, late, None if seeds is None else seeds[i])
+            self._inter(
+                problem, self._rescored(problem, hits), late, None if seeds is None else seeds[i]
+            )
             for i, (problem, hits) in enumerate(zip(problems, found, strict=True))
         ]
         return chosen if self._abstractor is None else self._abstracted(problems, chosen)
@@ -214,7 +216,7 @@ class Guide:
         filters: Sequence[ExperienceFilter],
         seed: str | None,
     ) -> Inter:
-        chosen = self.selection.choose(problem, self._rescored(problem, hits), filters, seed=seed)
+        chosen = self.selection.choose(problem, hits, filters, seed=seed)
         used = [c.retrieved.experience for c in chosen.candidates if c.used]
         if not used:
             return Inter(Guidance(), chosen.candidates)
@@ -247,22 +249,37 @@ class Guide:
     def explain(self, problem: Problem, *, seed: str | None = None) -> Inter:
         """Return what `inter` would do for one problem, with the fate of every candidate.
 
-        An abstractor is not asked: looking costs nothing.
+        No more is asked of a relevance than `inter` asks, and nothing of an abstractor. What other
+        filters rule out comes last then, with the retriever's similarity.
         """
         hits = self._retrieved([problem], [])[0]
-        return self._inter(problem, hits, self.filters, seed)
+        if self.relevance is None:
+            return self._inter(problem, hits, self.filters, seed)
+        early = (self._near, *self._further)
+        ruled_out: set[str] = set()
+        for each in early:
+            verdicts = zip(hits, each.verdicts(problem, hits), strict=True)
+            ruled_out |= {hit.experience.id for hit, reason in verdicts if reason is not None}
+        kept = [hit for hit in hits if hit.experience.id not in ruled_out]
+        rest = [hit for hit in hits if hit.experience.id in ruled_out]
+        scored = [*self._rescored(problem, kept), *rest]
+        return self._inter(problem, scored, (*early, self._close), seed)
 
     # ------------------------------------------------------------------ intra-sample
 
     def intra(self, attempts: Sequence[Attempt]) -> list[Guidance]:
         """Return guidance from an earlier attempt at the same problem, one for each attempt.
 
-        An attempt that does not fit the token budget gives no guidance: it is never cut.
+        An attempt that does not fit the token budget gives no guidance: it is never cut. A critique
+        that does not fit beside it is left out.
         """
         reflections = self._reflector.reflect(attempts) if attempts else []
-        return [
-            guidance
-            if self.max_tokens is None or self.count_tokens(guidance.text) <= self.max_tokens
-            else Guidance()
-            for guidance in reflections
-        ]
+        return [self._within_budget(guidance) for guidance in reflections]
+
+    def _within_budget(self, guidance: Guidance) -> Guidance:
+        if self.max_tokens is None or self.count_tokens(guidance.text) <= self.max_tokens:
+            return guidance
+        if guidance.attempt is None or not guidance.critique:
+            return Guidance()
+        bare = {"text": self.prompts.intra(guidance.attempt), "critique": ""}
+        return self._within_budget(guidance.model_copy(update=bare))

@@ -671,8 +671,9 @@ class Turn(_Frozen):
 class Solution(_Frozen):
     """What a solver makes of one problem: the answer, and every step that led to it.
 
-    `text` is the part of the last turn that solves the problem. `answer` is `None` where no turn
-    gave one; `failure` then says why. `ledger` holds what the turns cost, by role.
+    `answer` is that of the last turn which gave one, `text` the part of this turn that solves the
+    problem. Where no turn gave an answer it is `None`, and `failure` says why. `ledger` holds what
+    the turns cost, by role.
     """
 
     problem: Problem
@@ -686,4 +687,5 @@ class Solution(_Frozen):
     @property
     def guidance(self) -> Guidance:
         """The guidance of the turn that the answer comes from."""
-        return self.turns[-1].guidance if self.turns else Guidance()
+        answered = [turn for turn in self.turns if turn.answer is not None]
+        return (answered or self.turns)[-1].guidance if self.turns else Guidance()

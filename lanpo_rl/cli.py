@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from lanpo_memory.cli import app as pool_app
+from lanpo_memory.cli import tools
 from lanpo_memory.errors import ConfigError, LanpoError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(pool_app, name="pool")
+app.add_typer(tools)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "found_by_id",
     "look_into",
     "spared",
+    "tools",
 ]
 
 app = typer.Typer(
@@ -32,6 +33,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+tools = typer.Typer(pretty_exceptions_enable=False)
+"""Commands that stand beside `lanpo pool`, not below it."""
 
 OUTCOMES = {True: "correct", False: "wrong", None: "unjudged"}
 
@@ -45,13 +49,13 @@ NamespaceOption = Annotated[str, typer.Option(help="Namespace within the pool.",
 Function = TypeVar("Function", bound=Callable[..., None])
 
 
-def command(name: str | None = None) -> Callable[[Function], Function]:
+def command(name: str | None = None, *, of: typer.Typer = app) -> Callable[[Function], Function]:
     """Register a command; typer would keep the line ends of its docstring at any width."""
 
     def register(function: Function) -> Function:
         paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
         text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-        return app.command(name, help=text)(function)
+        return of.command(name, help=text)(function)
 
     return register
 

@@ -1,3 +1,6 @@
 """Chat models. The trainer lets the policy under training answer; others bring their own."""
 
-__all__: list[str] = []
+from lanpo_memory.models.litellm_model import LiteLLMModel
+from lanpo_memory.models.transformers_model import TransformersModel
+
+__all__ = ["LiteLLMModel", "TransformersModel"]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_memory.protocols import Prompts
 from lanpo_memory.summarizers._provenance import provenance
+from lanpo_memory.summarizers.reading import (
+    Check,
+    check_for,
+    checked,
+    matched,
+    positive,
+    read_answer,
+)
 from lanpo_memory.types import Completion, Experience, Failure, Request, Rollout
 
 __all__ = ["LLMSummarizer"]
@@ -16,14 +23,18 @@ class LLMSummarizer:
     """Asks for one summary of each rollout and reads the answers.
 
     A rollout with an empty completion is not asked about: it is a `Failure` right away. The
-    prompts see problem and completion, never the reward or the verdict.
+    prompts see problem and completion, never the reward or the verdict. An answer that cannot be
+    read is a `Failure` with status ``failed``, a summary that the check refuses one with status
+    ``rejected``.
 
     Args:
         prompts: how to ask and how to read.
         max_tokens: longest summary; 2048 in the paper (arXiv 2510.16552).
+        check: refuses summaries that teach nothing; by default a `CopyCheck` if the prompts are
+            `EnglishPrompts`, else none. `None` turns it off.
 
     Raises:
-        ConfigError: `max_tokens` is below 1.
+        ConfigError: `max_tokens` is below 1, or the check is none.
 
     >>> from lanpo_memory.prompts import EnglishPrompts
     >>> from lanpo_memory.types import Completion, Problem, Rollout
@@ -35,11 +46,13 @@ class LLMSummarizer:
     ('count on',)
     """
 
-    def __init__(self, *, prompts: Prompts, max_tokens: int = 2048) -> None:
-        if max_tokens < 1:
-            raise ConfigError(f"max_tokens is {max_tokens}; a summary needs at least 1")
+    def __init__(
+        self, *, prompts: Prompts, max_tokens: int = 2048, check: Check = "default"
+    ) -> None:
+        positive("max_tokens", max_tokens)
         self.prompts = prompts
         self.max_tokens = max_tokens
+        self.check = check_for(prompts, check)
 
     def ask(self, rollouts: Sequence[Rollout]) -> list[Request]:
         """Return one request for each rollout that has a completion."""
@@ -63,22 +76,16 @@ class LLMSummarizer:
             InvalidInputError: the number of answers is not that of the requests.
         """
         asked = [i for i, rollout in enumerate(rollouts) if rollout.completion.strip()]
-        if len(answers) != len(asked):
-            raise InvalidInputError(
-                f"{len(answers)} answers for {len(asked)} requests; give one for each, in order"
-            )
+        matched(answers, len(asked))
         by_rollout = dict(zip(asked, answers, strict=True))
         return [self._read_one(i, one, by_rollout.get(i)) for i, one in enumerate(rollouts)]
 
     def _read_one(
         self, index: int, rollout: Rollout, answer: Completion | Failure | None
     ) -> Experience | Failure:
+        at = (index,)
         if answer is None:
-            return Failure(reason="the rollout's completion is empty", rollouts=(index,))
-        if isinstance(answer, Failure):
-            return answer.model_copy(update={"rollouts": (index,)})
-        read = self.prompts.parse(rollout.problem, answer.text)
-        if isinstance(read, Experience):
-            return read.model_copy(update={"metadata": provenance(rollout)})
-        cut = " (the answer was cut at its token limit)" if answer.truncated else ""
-        return read.model_copy(update={"reason": read.reason + cut, "rollouts": (index,)})
+            return Failure(reason="the rollout's completion is empty", rollouts=at)
+        metadata = provenance(rollout)
+        read = read_answer(self.prompts, rollout.problem, answer, metadata, rollouts=at)
+        return checked(read, answer, [rollout.completion], self.check, rollouts=at)

@@ -19,6 +19,7 @@ from lanpo_rl.tiny.alphabet import NAMES, boxed_answer, strip_marks
 __all__ = ["TinyPrompts", "as_check", "as_hint", "as_summary_request", "as_user"]
 
 _LESSON = re.compile(rf"(?:{'|'.join(NAMES)}) C\d\d")
+_CHECK_MARK = re.compile(r"(?::\d|C\d\d)([=?])")
 
 
 def as_user(text: str) -> Messages:
@@ -74,6 +75,23 @@ class TinyPrompts:
         if boxed_answer(completion) is None:
             return None
         return strip_marks(completion) if kind == "intra" else completion
+
+    def answer(self, completion: str) -> str | None:
+        r"""Return what the last closed box holds, or `None` without one.
+
+        >>> TinyPrompts().answer(r"+3:7=*7:9?\boxed{9}"), TinyPrompts().answer("9")
+        ('9', None)
+        """
+        return boxed_answer(completion)
+
+    def verdict(self, completion: str) -> bool | None:
+        r"""Return whether a check found every step as it was; `None` where nothing is marked.
+
+        >>> [TinyPrompts().verdict(text) for text in ("+3:7=*7:9?", "C09=", "C09+14=23")]
+        [False, True, None]
+        """
+        marks = _CHECK_MARK.findall(completion)
+        return "?" not in marks if marks else None
 
     def summarise(self, problem: Problem, completion: str) -> Messages:
         """Ask which constant the completion names for the problem's family."""

@@ -38,7 +38,7 @@ POOL = [
     "utility",
 ]
 GUIDE = ["abstraction", "guide", "summarizers", "reflectors", "relevance"]
-ADAPTER = ["adapter", "audit", "dead_letters", "solving"]
+ADAPTER = ["adapter", "audit", "dead_letters", "sessions", "solving", "turns"]
 
 # part of lanpo_memory -> the parts it may import
 ALLOWED: dict[str, set[str]] = {

@@ -107,7 +107,7 @@ def test_no_name_of_ours_hides_one_of_trls():
     ours = {n for n in vars(LanpoTrainer) if not n.startswith("__")} - set(SIGNATURES)
     taken = {n for n in ours if hasattr(GRPOTrainer, n)}
     assert not taken, f"LanpoTrainer hides {taken} of TRL"
-    assert {n for n in ours if not n.startswith("_lanpo_")} == {"memory"}
+    assert {n for n in ours if not n.startswith("_lanpo_")} == {"memory", "policy"}
 
 
 def test_no_setting_of_ours_changes_the_meaning_of_one_of_trls():

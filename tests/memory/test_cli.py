@@ -50,8 +50,8 @@ GSM8K = {
 
 
 COMMANDS = [
-    "import", "search", "list", "show", "stats", "why", "utility", "calibrate", "reindex",
-    "export", "restore", "rm", "diff",
+    "import", "retry", "search", "list", "show", "stats", "why", "utility", "calibrate", "judge",
+    "reindex", "export", "restore", "rm", "diff",
 ]  # fmt: skip
 
 
@@ -124,6 +124,10 @@ def digest(pool):
         (("pool", "why"), "Explain which experiences"),
         (("pool", "utility"), "List the lessons"),
         (("pool", "calibrate"), "Find the gamma"),
+        (("pool", "judge"), "Ask a model beforehand"),
+        (("pool", "retry"), "Read the failed answers"),
+        (("solve",), "Solve a question"),
+        (("audit",), "Draw entries of a pool"),
         (("pool", "reindex"), "Embed every problem"),
         (("pool", "restore"), "Fill a pool with a snapshot"),
         (("pool", "diff"), "Compare two pools"),
@@ -139,7 +143,9 @@ def test_every_command_says_what_it_does_and_gives_an_example(lanpo, command, pu
 
 
 def test_help_lists_every_command(lanpo):
-    assert re.findall(r"^│ (\w+)  ", lanpo("--help").out, re.M) == ["demo", "seed", "train", "pool"]
+    assert re.findall(r"^│ (\w+)  ", lanpo("--help").out, re.M) == [
+        "demo", "seed", "train", "pool", "solve", "audit",
+    ]  # fmt: skip
     listed = re.findall(r"^│ (\w+)  ", lanpo("pool", "--help").out, re.M)
     assert listed == COMMANDS
 

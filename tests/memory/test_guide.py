@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lanpo_memory import (
     Attempt,
     Batch,
+    EnglishPrompts,
     Experience,
     ExperiencePool,
     Exposure,
@@ -22,8 +23,9 @@ from lanpo_memory import (
 )
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.filters import NotFromProblems, OutcomeIs
+from lanpo_memory.reflectors import TwoStageReflector
 from lanpo_memory.relevance import CosineRelevance
-from lanpo_memory.testing import HashingEmbedder
+from lanpo_memory.testing import HashingEmbedder, ScriptedChatModel
 
 
 def pool_of(*pairs: tuple[str, str]) -> ExperiencePool:
@@ -250,3 +252,37 @@ def test_the_adapter_counts_what_was_rewritten():
     memory = PoolAdapter(FRUIT, guide=guide, feedback_ratio=1.0)
     memory.prepare([QUERY, Problem(text="zzz")], step=0)
     assert memory.ingest([], [], step=0).retrieval.abstracted == 1
+
+
+def test_explaining_asks_no_more_of_a_relevance_than_guiding_does():
+    class Noting(CosineRelevance):
+        asked: list[str]
+
+        def score(self, pairs: Any) -> Any:
+            self.asked += [e.id for _, e in pairs]
+            return super().score(pairs)
+
+    own = Problem(text="red apples in a box 1")  # its own experience is ruled out beforehand
+    relevance = Noting(HashingEmbedder())
+    guide = Guide(FRUIT, relevance=relevance, gamma=0.0, filters=[NotFromProblems([QUERY.id])])
+    relevance.asked = []
+    guided = guide.inter([own])[0]
+    for_guiding, relevance.asked = relevance.asked, []
+    explained = guide.explain(own)
+    assert sorted(relevance.asked) == sorted(for_guiding)
+    assert explained.guidance == guided.guidance
+    dropped = {c.retrieved.experience.problem.text: c.dropped_by for c in explained.candidates}
+    assert dropped[own.text] == "NotSameProblem"
+    assert {c.retrieved.experience.id for c in explained.used} <= set(for_guiding)
+
+
+def test_a_critique_that_does_not_fit_beside_its_attempt_is_left_out():
+    attempt = Attempt(problem=QUERY, text="I counted nine.")
+    alone = Guide(FRUIT).intra([attempt])[0]
+    critic = ScriptedChatModel("word " * 2000)
+    reflector = TwoStageReflector(critic, prompts=EnglishPrompts())
+    for room, kind in ((800, "intra"), (10, "none")):
+        guidance = Guide(FRUIT, reflector=reflector, max_tokens=room).intra([attempt])[0]
+        assert guidance.kind == kind
+        assert guidance.text == (alone.text if kind == "intra" else "")
+        assert guidance.critique == ""

@@ -70,7 +70,7 @@ def test_many_ways_of_writing_the_same_summary(answer):
         (under_header('{"principles": ["count'), "not closed"),
         ('{"principles": ["count"', "not closed"),
         (under_header('{"principles": count}'), "cannot be read"),
-        (under_header('{"lessons": ["count"]}'), "none of"),
+        (under_header('{"colours": ["count"]}'), "none of"),
         (under_header('{"principles": [], "pitfalls": null, "thoughts": ""}'), "all empty"),
         (under_header('{"principles": ["...", "-"]}'), "all empty"),
         (under_header('{"a": ' * 500 + "1" + "}" * 500), "none of"),
@@ -100,6 +100,189 @@ def test_repeated_lessons_stand_once_and_numbers_become_text():
     found = parse('{"principles": ["a", "a", 7, {"lesson": "b", "why": "c"}, [["d"]], true, null]}')
     assert isinstance(found, Experience)
     assert found.principles == ("a", "7", "b: c", "d")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "{'thoughts': ['I look', 'I count'], 'principles': ['count'], 'pitfalls': ['skip'],}",
+        '{flow_of_thought: ["I look", "I count"], principles: ["count"], pitfalls: ["skip"]}',
+        ('{ // I\n"thoughts": ["I look", # first\n"I count"], /* so */ "principles": "count", '
+        '"pitfalls": ["skip"]}'),
+        '{“thoughts”: [“I look”, “I count”], “principles”: [“count”], “pitfalls”: [“skip”]}',
+        '{"thoughts"：["I look"，"I count"]，"principles"：["count"]，"pitfalls"：["skip"]}',
+        '{"thoughts": ["I look" "I count"] "principles": ["count"] "pitfalls": ["skip"]}',
+        '{"thoughts": ["I look", "I count"], "principles": ["count", "pitfalls": ["skip"]}',
+        '"thoughts": ["I look", "I count"], "principles": ["count"], "pitfalls": ["skip"]}',
+        json.dumps(json.dumps(GOOD)),
+        json.dumps({"name": "save", "arguments": json.dumps(GOOD)}),
+        json.dumps([GOOD]),
+        json.dumps({"experiences": [GOOD]}),
+        json.dumps({"takeaways": [{k: GOOD[k]} for k in GOOD]}),
+        "\n".join(json.dumps({k: GOOD[k]}) for k in GOOD),
+        'A number {"a": [1, 2, {"b": 3}], and then\n' + json.dumps(GOOD),
+        "<think>" + json.dumps({"principles": ["draft"]}) + "</think>" + json.dumps(GOOD),
+        "I think it is 5.\n</think>\n\n" + json.dumps(GOOD),
+        "Sure. <think>Hm.</think>\n" + json.dumps(GOOD),
+        json.dumps(GOOD) + "\n<think>\nWas that right? {\"principles\": [\"no\"]}",
+        "<reasoning>\nHm.\n</reasoning>\n<thinking>Hm.</thinking>\n" + json.dumps(GOOD),
+        "[THINK]Hm.[/THINK]" + json.dumps(GOOD),
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>"
+        + json.dumps(GOOD) + "<|return|>",
+        "<think>" + "so " * MAX_ANSWER_CHARS + "</think>" + json.dumps(GOOD),
+        "### Flow of thought\n1. I look\n2. I count\n\n### Principles\n- count\n### Pitfalls\n- skip",
+        ("### Experience\n**Flow of Thought:**\n\n1. I look\n2. I count\n\n**Principles**\n* count\n"
+        "\n**Pitfalls** (what to avoid)\n* skip\n\nI hope this helps!"),
+        "## 1. Thoughts\nI look\nI count\n---\n## 2. Principles:\n> count\n\n## 3. Pitfalls\n+ skip",
+        "Flow of thought:\n  - I look\n  - I count\nprinciples:\n  - count\npitfalls:\n  - skip",
+        "1. **Thoughts:**\n   - I look\n   - I count\n2. **Principles:** count\n3. **Pitfalls:** skip",
+        ("<thoughts>\nI look\nI count\n</thoughts><principles>count</principles>\n"
+        "So much for the good.\n<pitfalls>skip</pitfalls>"),
+        "```markdown\n**思路：**\n1、I look\n2、I count\n**原则**：count\n**易错点**\n- skip\n```",
+        ("Thoughts\n① I look\n② I count\nHere are the most important lessons:\n• **count**\n\n"
+        "And the mistakes to avoid:\n• skip"),
+    ],
+)  # fmt: skip
+def test_what_real_models_make_of_the_form(answer):
+    found = parse(answer)
+    assert isinstance(found, Experience), found
+    assert found.thoughts == "1. I look\n2. I count"
+    assert found.principles == ("count",)
+    assert found.pitfalls == ("skip",)
+
+
+@pytest.mark.parametrize(
+    ("header", "thoughts", "principles", "pitfalls"),
+    [
+        ("经验", "思路", "原则", "常见错误"),
+        ("經驗", "思維流程", "關鍵原則", "注意事項"),
+        ("Erfahrung", "Gedankengang", "Wichtige Grundsätze", "Häufige Fehler"),
+        ("Expérience", "Fil de pensée", "Leçons apprises", "Erreurs à éviter"),
+        ("Experiencia", "Flujo de pensamiento", "Lecciones aprendidas", "Errores comunes"),
+        ("Experiência", "Fluxo de pensamento", "Princípios", "Armadilhas"),
+        ("Esperienza", "Flusso di pensiero", "Principi", "Errori comuni"),
+        ("Опыт", "Ход мыслей", "Ключевые выводы", "Подводные камни"),
+        ("経験", "思考の流れ", "重要な教訓", "落とし穴"),
+        ("경험", "사고 흐름", "원칙", "함정"),
+        ("EXPERIENCE", "flow_of_thoughts", "keyTakeaways", "common-mistakes"),
+    ],
+)
+def test_headers_and_keys_of_other_languages(header, thoughts, principles, pitfalls):
+    fields = {thoughts: ["I look"], principles: ["count"], pitfalls: ["skip"]}
+    lists = "".join(f"**{name}:**\n- {items[0]}\n\n" for name, items in fields.items())
+    draft = json.dumps({"principles": ["draft"]})
+    for said in (json.dumps(fields), json.dumps(fields, ensure_ascii=False), lists):
+        found = parse(f"{draft}\n### {header}\n{said}")
+        assert isinstance(found, Experience), found
+        assert found.thoughts == "1. I look"
+        assert (found.principles, found.pitfalls) == (("count",), ("skip",))
+
+
+@pytest.mark.parametrize(
+    ("answer", "principles"),
+    [
+        ('["count", "check"]', ("count", "check")),
+        ("Experience:\n```json\n" + '["count", "check"]\n```', None),
+        ('### Experience\n```json\n["count", "check"]\n```', ("count", "check")),
+        ('["count", "check", "and th', ("count", "check")),
+        ('The vowels are ["a", "e"] here.', None),
+        ("[1, 2]", None),
+        ('{"lessons": "- count\\n- check"}', ("count", "check")),
+        ('{"key_insights": {"1": "count", "b": "check"}}', ("count", "b: check")),
+        ('{"advice": {"Before": "count.", "After": ["check"]}}', ("Before: count.", "check")),
+        ('[{"title": "Count", "content": "one by one"}]', ("Count: one by one",)),
+        ('{"title": "Count.", "description": "Always.", "content": "x"}', ("Count. Always. x",)),
+        ('{"principle_1": "count", "principle_2": "check"}', ("count", "check")),
+        ('{"tips": [{"tip": "count", "why": "safe"}]}', ("count: safe",)),
+        ("### Experience\n- count\n- check\n", ("count", "check")),
+        ("- count\n- check\n", None),
+        ("**Insight:** count", ("count",)),
+        ("### Lessons\n- Tip: count\n- **Mind**: check\n", ("Tip: count", "Mind: check")),
+        ("### Lessons\n- count\n  one by one\n- check", ("count one by one", "check")),
+        ("### Lessons / Takeaways\ncount", ("count",)),
+        ('{"role": "assistant", "content": "I am sorry."}', None),
+        ('{"error": {"message": "rate limit", "code": 429}}', None),
+        ('{"reasoning": "2 + 3 = 5", "answer": 5}', None),
+    ],
+)
+def test_plain_takeaways_become_principles(answer, principles):
+    found = parse(answer)
+    assert (found.principles if isinstance(found, Experience) else None) == principles, found
+
+
+@pytest.mark.parametrize(
+    ("answer", "thoughts", "principles", "pitfalls"),
+    [
+        ('{"thoughts": ["a", "b"], "principles": ["c", "d"], "pitfalls": ["e, f', "ab", "cd", ""),
+        ('{"thoughts": ["a", "b"], "principles": ["c", "d"', "ab", "c", ""),
+        ('{"thoughts": ["a", "b"], "princ', "ab", "", ""),
+        ('{"thoughts": "a", "principles": "c, and', "a", "", ""),
+        ("{'thoughts': ['a', 'it's b, and'], 'principles': ['c', 'don", None, "c", ""),
+        ('{"x": {"thoughts": ["a"], "takeaways": {"principles": ["c"], "pit', "a", "c", ""),
+        ('{"thoughts": ["a"], "principles": [{"title": "c"}, {"title": "d", "why": "e', "a", "c", ""),
+        ('{"thoughts": ["a"], "takeaways": {"principles": ["c"], "pitfalls": ["e"]}', "a", "c", "e"),
+        ('{"principles": ["old"]} so {"principles": ["c"', "", "old", ""),
+        ('### Experience\n{"thoughts": ["a"], "principles": [["c"], ["d', "a", "c", ""),
+        ('{"thoughts": ["a"], "principles": ["c", "d\\', "a", "c", ""),
+    ],
+)  # fmt: skip
+def test_of_an_object_that_breaks_off_what_is_complete_is_read(
+    answer, thoughts, principles, pitfalls
+):
+    found = parse(answer)
+    assert isinstance(found, Experience), found
+    if thoughts is not None:
+        assert [line[3:] for line in found.thoughts.splitlines()] == list(thoughts)
+    assert "".join(found.principles) == principles
+    assert "".join(found.pitfalls) == pitfalls
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ('<think>\nIs it 5? {"principles": ["draft"]}', "all thinking, and was cut"),
+        ("<|channel|>analysis<|message|>Is it 5?", "all thinking, and was cut"),
+        ("<think>\nIt is 5.\n</think>\n", "nothing follows the thinking"),
+        ("I begin.\n<think>\nIs it 5?", "no JSON object in the answer; the thinking was cut"),
+        ("The lesson is to count, and errors are small. Principles matter.", "no JSON object"),
+        ("Step 1: count the birds.\nStep 2: add them.\nAnswer: 5", "no JSON object"),
+        ("1. Count the birds.\n2. Add them.\n- It is 5.", "no JSON object"),
+        ("### Principles and pitfalls\n- count", "no JSON object"),
+        ("### Analysis\n- count\n### Solution\n5", "no JSON object"),
+        ("We made some mistakes:\nThe first was small.", "no JSON object"),
+        ("**Principles:** N/A\n**Pitfalls:**\n- None\n- ...", "no JSON object"),
+        ('{"principles": find(problem), "pitfalls": []}', "cannot be read"),
+        ('{"principles": ["N/A", "none.", "<a principle>", "Principle 1", "1."]}', "all empty"),
+        (
+            '{"principles": ["无", "Keine", "Aucun", "なし", "нет"], "pitfalls": "null"}',
+            "all empty",
+        ),
+        ("Principles: count\n" + '{"principles": ["..."]}', "all empty"),
+        ("### Lessons\n" + "\n".join(f"- {i}" for i in range(12_000)), "no JSON object"),
+    ],
+)
+def test_what_says_nothing_or_is_no_summary_is_a_failure(answer, reason):
+    found = parse(answer)
+    assert isinstance(found, Failure), found
+    assert reason in found.reason
+    assert found.text == answer
+
+
+def test_a_tag_that_is_talked_about_hides_nothing():
+    answer = '{"principles": ["Write <think> first", "then </think> and the answer"]}'
+    found = parse(answer)
+    assert isinstance(found, Experience), found
+    assert found.principles == ("Write <think> first", "then </think> and the answer")
+
+
+def test_labels_end_with_their_section_and_may_come_twice():
+    answer = (
+        "### Lessons\n- count\n\nMore prose.\n- a step\n\n"
+        "### Solution\n- 2 + 3\n### Lessons\n- check\n- count\n***\n- the end"
+    )
+    found = parse(answer)
+    assert isinstance(found, Experience), found
+    assert found.principles == ("count", "check")
 
 
 @pytest.mark.parametrize(
@@ -202,6 +385,18 @@ def test_any_value_can_stand_under_a_key(value):
         "<" * 99_000,
         '{"a": "' + "," * 99_000 + "}",
         '{"' + " " * 99_000 + "}",
+        '{"principles": ["' + '"a":' * 19_000 + "}",
+        '{"principles": ["' + '"a":' * 240 + '"]}, ' * 90,
+        ('{"a": "' + ":" * 900 + ', "b": c}\n') * 90,
+        "{'a': [" + "'b " * 32_000,
+        "[{'a':" * 16_000 + "}]" * 2_000,
+        "**a" * 33_000,
+        "### Principles\n" + "- **a" * 19_000,
+        "### Experience\n" * 6_000,
+        "<think>\n" * 12_000 + "</think>" * 100,
+        '"principles": ["' * 6_000,
+        "{/*" * 33_000,
+        "{ // a\n" * 14_000,
     ],
 )
 def test_hostile_answers_are_read_in_little_time(hostile):

@@ -1,0 +1,118 @@
+"""How much a lesson says, how much of it was copied, and how often it is said."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from lanpo_memory.summarizers.extractive import MASK
+from lanpo_memory.texts import numbers, words
+from lanpo_memory.types import Experience
+
+__all__ = [
+    "copied_share",
+    "lesson_text",
+    "near_duplicates",
+    "number_density",
+    "numbers_repeated",
+    "shared_words",
+]
+
+_RUN = 8  # words: what two people hardly write alike by chance
+_TELLING = 4  # letters: shorter words stand in every text
+_LIST_NUMBER = re.compile(r"^\s*(?:step\s+)?\(?\d{1,3}[.):]\s+", re.IGNORECASE | re.MULTILINE)
+_ANY_NUMBER = re.compile(rf"\d+(?:[.,/:]\d+)*|{re.escape(MASK)}")
+
+_Run = tuple[str, ...]
+
+
+def lesson_text(experience: Experience) -> str:
+    """Return all that an experience says, without the numbers of its list items."""
+    said = (experience.thoughts, *experience.principles, *experience.pitfalls)
+    return _LIST_NUMBER.sub("", "\n".join(part for part in said if part.strip()))
+
+
+def copied_share(text: str, sources: Iterable[str]) -> float | None:
+    """Return the share of a text's runs of eight words that stand in one of the sources.
+
+    Numbers count as equal, and so do masked ones: a copy with other numbers is a copy. `None` for
+    a text of fewer than eight words.
+
+    >>> told = "Add the 4 hens to the 3 ducks, then halve it."
+    >>> copied_share("Add the [n] hens to the [n] ducks and go home.", [told])
+    0.25
+    """
+    runs = _runs(text)
+    if not runs:
+        return None
+    known = {run for source in sources for run in _runs(source)}
+    return sum(run in known for run in runs) / len(runs)
+
+
+def _runs(text: str) -> list[_Run]:
+    tokens = words(_ANY_NUMBER.sub(" 0 ", text))
+    return [tuple(tokens[i : i + _RUN]) for i in range(len(tokens) - _RUN + 1)]
+
+
+def number_density(text: str) -> float:
+    """Return how many numbers there are for each hundred words, numbers counted as words."""
+    n = len(words(text))
+    return 100 * numbers(text).total() / n if n else 0.0
+
+
+def numbers_repeated(text: str, problem: str) -> float | None:
+    """Return the share of the problem's different numbers that stand in a text, too.
+
+    >>> numbers_repeated("Halve the 48.", "48 clips in April, 24 in May: how many?")
+    0.5
+    """
+    given = numbers(problem).keys()
+    return len(given & numbers(text).keys()) / len(given) if given else None
+
+
+def shared_words(text: str, problem: str) -> float | None:
+    """Return the share of a text's different words that stand in the problem, too.
+
+    Of words of four letters and more; `None` without any. A lesson for strangers has few of them.
+
+    >>> shared_words("Halve the eggs that Ann sold.", "Ann sold half of her 8 eggs.")
+    0.5
+    """
+    told = _telling(text)
+    return len(told & _telling(problem)) / len(told) if told else None
+
+
+def _telling(text: str) -> set[str]:
+    return {word for word in words(text) if len(word) >= _TELLING and not word.isnumeric()}
+
+
+def near_duplicates(texts: Sequence[str], *, threshold: float = 0.8) -> list[int]:
+    """Return for each text how many others share so much of their words with it (Jaccard index).
+
+    Two sets that are so alike have one of their rarest words in common, so that only those that
+    do are compared.
+
+    >>> near_duplicates(["pair both of the ends", "Pair the ends of both!", "count on"])
+    [1, 1, 0]
+    """
+    sets = [frozenset(words(text)) for text in texts]
+    frequency = Counter(word for each in sets for word in each)
+    counts = [0] * len(texts)
+    by_word: defaultdict[str, list[int]] = defaultdict(list)
+    for i, each in enumerate(sets):
+        rarest = sorted(each, key=lambda word: (frequency[word], word))
+        prefix = rarest[: len(each) - math.ceil(threshold * len(each)) + 1] if each else []
+        for j in {j for word in prefix for j in by_word[word]}:
+            if _alike(each, sets[j], threshold):
+                counts[i] += 1
+                counts[j] += 1
+        for word in prefix:
+            by_word[word].append(i)
+    return counts
+
+
+def _alike(a: frozenset[str], b: frozenset[str], threshold: float) -> bool:
+    shared = len(a & b)
+    return shared >= threshold * (len(a) + len(b) - shared)

@@ -1,0 +1,124 @@
+"""Solutions in a JSON Lines file that grows batch by batch and outlives a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lanpo_memory.errors import InvalidInputError
+from lanpo_memory.importers import parsed_line
+from lanpo_memory.types import Solution
+
+__all__ = ["FORMAT", "SolutionFile", "row_of", "solution_of"]
+
+FORMAT = "lanpo-solution"
+_START = json.dumps({"format": FORMAT})[:-1].encode()  # how each line begins
+
+Key = tuple[str, str, str]  # problem id, mode, model
+
+
+def row_of(solution: Solution, model: str) -> dict[str, Any]:
+    """Return a solution as a line's object: its fields, and the name of the model."""
+    return {"format": FORMAT, "model": model, **solution.model_dump(mode="json")}
+
+
+def solution_of(row: Any) -> Solution:
+    """Return the solution that a line's object holds.
+
+    Raises:
+        InvalidInputError: it holds none.
+    """
+    if not isinstance(row, dict) or row.get("format") != FORMAT:
+        raise InvalidInputError("the line holds no solution")
+    if not isinstance(row.get("model"), str):
+        raise InvalidInputError("the line does not say which model solved it")
+    return Solution(**{name: row[name] for name in row if name not in ("format", "model")})
+
+
+class SolutionFile:
+    """Where solutions go: what is acknowledged is on the disk, and nothing is written over.
+
+    Half a last line, left by a kill, is taken off before more is written. A whole file of anything
+    else is refused, and not touched.
+
+    Raises:
+        InvalidInputError: the file holds something else, or cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.finished: set[Key] = set()
+        self._whole = 0  # bytes in whole lines
+        self._ends = b""  # what the last whole line lacks
+        try:
+            if path.exists():
+                self._read()
+            self._file = self._opened()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def __enter__(self) -> SolutionFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, solutions: Sequence[Solution], model: str) -> None:
+        """Append solutions; they survive kill -9 and a power cut from then on.
+
+        Raises:
+            InvalidInputError: the disk refuses.
+        """
+        rows = [json.dumps(row_of(each, model), ensure_ascii=False) + "\n" for each in solutions]
+        try:
+            self._file.write("".join(rows).encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self.finished |= {(each.problem.id, each.mode, model) for each in solutions}
+
+    def _opened(self) -> BinaryIO:
+        file = self.path.open("ab")
+        file.truncate(self._whole)
+        file.write(self._ends)
+        return file
+
+    def _read(self) -> None:
+        for number, raw in enumerate(self._lines(), 1):
+            if not raw.endswith(b"\n") and self._is_half(raw):
+                return
+            if raw.strip():
+                self._take(raw, number)
+            self._whole += len(raw)
+            self._ends = b"" if raw.endswith(b"\n") else b"\n"
+
+    def _take(self, raw: bytes, number: int) -> None:
+        try:
+            row = parsed_line(raw)
+            solution = solution_of(row)
+        except InvalidInputError as error:
+            raise InvalidInputError(
+                f"{self.path}, line {number}: {error}. The file was not touched; write to another"
+            ) from None
+        self.finished.add((solution.problem.id, solution.mode, row["model"]))
+
+    def _lines(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            yield from file
+
+    def _is_half(self, raw: bytes) -> bool:
+        """Whether a line without an end is the beginning of one of ours, and not all of it."""
+        if not raw.startswith(_START[: len(raw)]):
+            return False
+        try:
+            parsed_line(raw)
+        except InvalidInputError:
+            return True
+        return False
+
+    def _unwritable(self, error: OSError) -> InvalidInputError:
+        return InvalidInputError(f"cannot write {self.path}: {error.strerror or error}")

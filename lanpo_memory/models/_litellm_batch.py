@@ -1,0 +1,162 @@
+"""One batch of requests: sent, tried again, booked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from lanpo_memory.errors import BudgetExceeded
+from lanpo_memory.ledger import Ledger, Reservation, token_bound
+from lanpo_memory.models._calling import Backoff
+from lanpo_memory.models._litellm_answers import token_counts
+from lanpo_memory.models._litellm_api import Prices, Problem, problem_of
+from lanpo_memory.types import Failure, Messages, Usage
+
+__all__ = ["Answered", "Batch", "Line"]
+
+Value = TypeVar("Value")
+
+
+class Answered(NamedTuple, Generic[Value]):
+    """What was read from an answer, and the usage the provider told."""
+
+    value: Value
+    usage: Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """How requests get to one model. `request` holds what is the same in all of them."""
+
+    litellm: Any
+    request: Mapping[str, Any]
+    timeout_s: float
+    retries: int
+    backoff: Backoff
+    slots: threading.Semaphore
+    sleep: Callable[[float], object] | None
+    clock: Callable[[], float]
+    prices: Prices
+    scrub: Callable[[str], str]
+
+
+class Batch(Generic[Value]):
+    """Answers conversations of one role with the same parameters, within one reservation.
+
+    `limit` is the most tokens of an answer. `read` returns a value, a `Failure`, or a `Problem`
+    for an answer that might be better next time; what it raises ends the batch.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        *,
+        parameters: Mapping[str, Any],
+        limit: int,
+        read: Callable[[Any], Value | Failure | Problem],
+        ledger: Ledger,
+        held: Reservation,
+        stop: threading.Event,
+    ) -> None:
+        self._line, self._parameters, self._limit, self._read = line, parameters, limit, read
+        self._ledger, self._held, self._stop = ledger, held, stop
+
+    def answer(self, index: int, messages: Messages) -> Answered[Value] | Failure:
+        """Send, and send again while that may help; `index` varies the pauses."""
+        tries, got = 1, self._send(messages, None)
+        while isinstance(got, Problem):
+            if not got.transient or tries > self._line.retries:
+                after = f" (after {tries} tries)" if tries > 1 else ""
+                return Failure(reason=got.reason + after)
+            pause_s = self._line.backoff.pause_s(item=index, tries=tries, at_least_s=got.wait_s)
+            got = self._again(messages, got, pause_s)
+            tries += 1
+        return got
+
+    def _again(
+        self, messages: Messages, problem: Problem, pause_s: float
+    ) -> Answered[Value] | Failure | Problem:
+        try:
+            extra = self._ledger.reserve(self._held.role, calls=1)
+        except BudgetExceeded as error:
+            return Failure(reason=f"{problem.reason}; not tried again: {error}")
+        with extra:
+            (self._line.sleep or self._stop.wait)(pause_s)
+            return self._send(messages, extra)
+
+    def _send(
+        self, messages: Messages, extra: Reservation | None
+    ) -> Answered[Value] | Failure | Problem:
+        with self._line.slots:
+            if self._stop.is_set():
+                return Failure(reason="the batch was stopped")
+            begun = self._line.clock()
+            try:
+                response = self._request(messages)
+            except BaseException:  # booked whatever it is, because it may have been sent
+                self._book(self._failed(begun), extra)
+                raise
+            seconds = self._line.clock() - begun
+        if isinstance(response, Problem):
+            self._book(Usage(calls=1, failures=1, seconds=seconds), extra)
+            return response
+        return self._received(response, messages, seconds, extra)
+
+    def _failed(self, begun: float) -> Usage:
+        return Usage(calls=1, failures=1, seconds=self._line.clock() - begun)
+
+    def _request(self, messages: Messages) -> Any:
+        from openai import OpenAIError
+
+        copies = [dict(message) for message in messages]
+        line = self._line
+        try:
+            return line.litellm.completion(messages=copies, **line.request, **self._parameters)
+        except OpenAIError as error:
+            return problem_of(error, timeout_s=line.timeout_s, scrub=line.scrub)
+
+    def _received(
+        self, response: Any, messages: Messages, seconds: float, extra: Reservation | None
+    ) -> Answered[Value] | Failure | Problem:
+        usage, told = self._usage(response, messages, seconds)
+        failed = Usage(failures=1)
+        try:
+            got = self._read(response)
+            if isinstance(got, Problem):  # as any try that is repeated: without tokens
+                usage = Usage(calls=1, seconds=seconds)
+            elif not isinstance(got, Failure):
+                failed = Usage()
+        finally:
+            self._book(usage + failed, extra)
+        if isinstance(got, Failure | Problem):
+            return got
+        return Answered(got, usage if told else Usage(seconds=seconds))
+
+    def _usage(self, response: Any, messages: Messages, seconds: float) -> tuple[Usage, bool]:
+        prompt, completion, told = token_counts(
+            response, prompt=token_bound(messages), completion=self._limit
+        )
+        prices = self._line.prices
+        if told:
+            cost = prices.of_answer(response, prompt, completion)
+        else:
+            cost = prices.of_tokens(prompt, completion)
+        usage = Usage(
+            calls=1,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            seconds=seconds,
+            cost=cost or 0.0,
+            unpriced=int(cost is None),
+        )
+        return usage, told
+
+    def _book(self, usage: Usage, extra: Reservation | None) -> None:
+        """Book a call; a further try's call was reserved on its own, its tokens were not."""
+        if extra is None:
+            self._held.book(usage)
+            return
+        extra.book(Usage(calls=usage.calls))
+        self._held.book(usage.model_copy(update={"calls": 0}))
