@@ -56,7 +56,8 @@ def load_model(
 
     Raises:
         MissingExtraError: transformers or litellm is not installed.
-        ConfigError: the folder holds no model that can be loaded.
+        ConfigError: the folder holds no model that can be loaded, or litellm does not know the
+            provider.
     """
     if Path(name).is_dir():
         from lanpo_memory.models import TransformersModel
@@ -74,6 +75,7 @@ def print_ledger(console: Console, ledger: Ledger) -> None:
     for role, usage in ledger.by_role().items():
         failed = f" ({usage.failures:,} failed)" if usage.failures else ""
         cost = f", {usage.cost:.4f} USD" if usage.cost else ""
+        cost += f", {usage.unpriced:,} without a known price" if usage.unpriced else ""
         console.print(
             f"{role:<12}{usage.calls:,} calls{failed}, {usage.prompt_tokens:,} tokens in, "
             f"{usage.completion_tokens:,} out, {usage.seconds:.1f} s{cost}"

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_memory.ledger import Ledger, token_bound
-from lanpo_memory.models._calling import Backoff, in_threads
-from lanpo_memory.models._litellm_answers import choice_keys, choice_row, read_text
-from lanpo_memory.models._litellm_api import Prices, Problem, load_litellm, no_retries, provider_of
-from lanpo_memory.models._litellm_batch import Answered, Batch, Line
-from lanpo_memory.models._litellm_settings import (
+from lanpo_memory.models.calling import Backoff, in_threads
+from lanpo_memory.models.litellm_answers import choice_keys, choice_row, read_text
+from lanpo_memory.models.litellm_api import Prices, Problem, load_litellm, no_retries, provider_of
+from lanpo_memory.models.litellm_batch import Answered, Batch, Line
+from lanpo_memory.models.litellm_settings import (
     check_conversation,
     check_settings,
     checked_options,
@@ -26,7 +26,7 @@ from lanpo_memory.models._litellm_settings import (
     name_of_options,
     secrets_of,
 )
-from lanpo_memory.models._scrubbing import Scrubber, Secret
+from lanpo_memory.models.scrubbing import Scrubber, Secret
 from lanpo_memory.types import Completion, Failure, Messages
 
 __all__ = ["LiteLLMModel"]
@@ -46,8 +46,8 @@ class LiteLLMModel:
 
     The ledger counts every try. Tokens and dollars are those the provider tells; an answer without
     token counts is booked at the most it can have used, and its `Completion` says 0. Reserved is
-    the byte length of the prompts and the most that may be answered. A failed try is booked
-    without tokens.
+    the byte length of the prompts and the most that may be answered. A try that is repeated is
+    booked without tokens.
 
     A parameter the model does not take is left out, such as the temperature of a reasoning model;
     stop sequences are applied here as well. No key is ever part of a message, and importing

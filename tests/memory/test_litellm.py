@@ -29,9 +29,9 @@ from lanpo_memory.errors import (
 )
 from lanpo_memory.ledger import Ledger, token_bound
 from lanpo_memory.models import LiteLLMModel
-from lanpo_memory.models._calling import Backoff, retry_after_s
-from lanpo_memory.models._litellm_api import load_litellm
-from lanpo_memory.models._scrubbing import Scrubber, Secret
+from lanpo_memory.models.calling import Backoff, retry_after_s
+from lanpo_memory.models.litellm_api import load_litellm
+from lanpo_memory.models.scrubbing import Scrubber, Secret
 from lanpo_memory.types import Completion, Failure, Usage
 from tests.memory.openai_server import (
     Behaviour,

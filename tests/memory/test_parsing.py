@@ -130,12 +130,12 @@ def test_repeated_lessons_stand_once_and_numbers_become_text():
         "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>"
         + json.dumps(GOOD) + "<|return|>",
         "<think>" + "so " * MAX_ANSWER_CHARS + "</think>" + json.dumps(GOOD),
-        "### Flow of thought\n1. I look\n2. I count\n\n### Principles\n- count\n### Pitfalls\n- skip",
-        ("### Experience\n**Flow of Thought:**\n\n1. I look\n2. I count\n\n**Principles**\n* count\n"
+        "### Thoughts\n1. I look\n2. I count\n\n### Principles\n- count\n### Pitfalls\n- skip",
+        ("### Experience\n**Thoughts:**\n\n1. I look\n2. I count\n\n**Principles**\n* count\n"
         "\n**Pitfalls** (what to avoid)\n* skip\n\nI hope this helps!"),
-        "## 1. Thoughts\nI look\nI count\n---\n## 2. Principles:\n> count\n\n## 3. Pitfalls\n+ skip",
+        "## 1. Thoughts\nI look\nI count\n---\n## 2. Principles:\n> count\n\n## 3. Traps\n+ skip",
         "Flow of thought:\n  - I look\n  - I count\nprinciples:\n  - count\npitfalls:\n  - skip",
-        "1. **Thoughts:**\n   - I look\n   - I count\n2. **Principles:** count\n3. **Pitfalls:** skip",
+        "1. **Thoughts:**\n   - I look\n   - I count\n2. **Lesson:** count\n3. **Pitfall:** skip",
         ("<thoughts>\nI look\nI count\n</thoughts><principles>count</principles>\n"
         "So much for the good.\n<pitfalls>skip</pitfalls>"),
         "```markdown\n**思路：**\n1、I look\n2、I count\n**原则**：count\n**易错点**\n- skip\n```",
@@ -219,8 +219,8 @@ def test_plain_takeaways_become_principles(answer, principles):
         ('{"thoughts": "a", "principles": "c, and', "a", "", ""),
         ("{'thoughts': ['a', 'it's b, and'], 'principles': ['c', 'don", None, "c", ""),
         ('{"x": {"thoughts": ["a"], "takeaways": {"principles": ["c"], "pit', "a", "c", ""),
-        ('{"thoughts": ["a"], "principles": [{"title": "c"}, {"title": "d", "why": "e', "a", "c", ""),
-        ('{"thoughts": ["a"], "takeaways": {"principles": ["c"], "pitfalls": ["e"]}', "a", "c", "e"),
+        ('{"thoughts": ["a"], "principles": [{"title": "c"}, {"title": "d", "y": "e', "a", "c", ""),
+        ('{"thoughts": "a", "takeaways": {"principles": ["c"], "pitfalls": ["e"]}', "a", "c", "e"),
         ('{"principles": ["old"]} so {"principles": ["c"', "", "old", ""),
         ('### Experience\n{"thoughts": ["a"], "principles": [["c"], ["d', "a", "c", ""),
         ('{"thoughts": ["a"], "principles": ["c", "d\\', "a", "c", ""),

@@ -10,7 +10,7 @@ from itertools import count
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     GenerationConfig,
     GPT2Config,
@@ -303,6 +303,16 @@ def test_generation_settings_shipped_with_a_model_do_not_leak_in(policy, tokeniz
     assert len(set(sampled)) > 1  # top_k=1 would make them one
     assert model.generation_config is shipped
     assert capfd.readouterr().err == ""
+
+
+def test_a_tokenizer_adds_nothing_to_what_the_template_renders():
+    tokenizer = byte_tokenizer(bos_token="<|start|>", eos_token="<|end|>")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|start|> $A", special_tokens=[("<|start|>", tokenizer.bos_token_id)]
+    )
+    assert len(tokenizer("a").input_ids) == 2
+    answer = TransformersModel(network("llama"), tokenizer).generate([ask("a")], max_tokens=1)[0]
+    assert answer.prompt_tokens == len("<|user|>a\n<|assistant|>")
 
 
 def test_nothing_asked_is_nothing_answered(tiny):
@@ -692,13 +702,16 @@ def test_a_choice_that_would_melt_into_the_prompt_is_scored_on_its_own_tokens(po
     tokenizer = load_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}+"
     chat = TransformersModel(policy, tokenizer)
-    seven = tokenizer("7").input_ids
-    assert tokenizer.tokenize("4+7") == ["4", "+7"]
-    score = chat.choice_logprobs([ask("4")], ["7"])[0, 0]
+    assert tokenizer.tokenize("4+7*3") == ["4", "+7", "*3"]  # and the prompt is "4", "+"
     ids = tokenizer("4+", add_special_tokens=False).input_ids
     with torch.no_grad():
-        expected = policy(torch.tensor([ids])).logits[0, -1].log_softmax(-1)[seven[0]]
-    assert score == pytest.approx(float(expected), abs=1e-5)
+        expected = []
+        for token in tokenizer("7*3", add_special_tokens=False).input_ids:
+            chances = policy(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+            expected.append(float(chances[token]))
+            ids.append(token)
+    scores = chat.choice_logprobs([ask("4")], ["7", "7*3"])[0]
+    assert scores.tolist() == pytest.approx([expected[0], sum(expected)], abs=1e-5)
 
 
 # --------------------------------------------------------------------- ledger

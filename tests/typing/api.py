@@ -15,13 +15,21 @@ from lanpo_memory import (
     Receipt,
     Retrieved,
     Rollout,
+    Solution,
+    Solver,
     open_pool,
+    rollout_of,
+    session,
 )
+from lanpo_memory.abstraction import RelevantAbstraction
 from lanpo_memory.calibration import Calibration, fit_gamma
 from lanpo_memory.filters import NotFromProblems, NotSameProblem, OutcomeIs, SimilarityAtLeast
-from lanpo_memory.prompts import EnglishPrompts
+from lanpo_memory.models import LiteLLMModel, TransformersModel
+from lanpo_memory.prompts import AgentPrompts, EnglishPrompts
 from lanpo_memory.protocols import (
+    Abstractor,
     ChatModel,
+    ChoiceScorer,
     Embedder,
     ExperienceAdapter,
     ExperienceFilter,
@@ -30,16 +38,17 @@ from lanpo_memory.protocols import (
     Reflector,
     Relevance,
     Retriever,
+    SolvePrompts,
     Summarizer,
 )
-from lanpo_memory.reflectors import InRolloutReflector
-from lanpo_memory.relevance import CosineRelevance
+from lanpo_memory.reflectors import InRolloutReflector, TwoStageReflector
+from lanpo_memory.relevance import CosineRelevance, JudgeRelevance, LexicalRelevance
 from lanpo_memory.retrievers import BM25Retriever
 from lanpo_memory.selection import Candidate
 from lanpo_memory.stores import MemoryStore, SQLiteStore
-from lanpo_memory.summarizers import ExtractiveSummarizer, LLMSummarizer
-from lanpo_memory.testing import HashingEmbedder, ScriptedChatModel
-from lanpo_memory.types import Messages
+from lanpo_memory.summarizers import ContrastiveSummarizer, ExtractiveSummarizer, LLMSummarizer
+from lanpo_memory.testing import HashingEmbedder, ScriptedChatModel, ScriptedChoiceScorer
+from lanpo_memory.types import Messages, Usage
 
 problem = Problem(text="2 + 3?")
 with open_pool("memory:") as pool:
@@ -73,9 +82,38 @@ filters: list[ExperienceFilter] = [
     NotFromProblems([]),
 ]
 prompts: Prompts = EnglishPrompts()
-summarizers: list[Summarizer] = [ExtractiveSummarizer(), LLMSummarizer(prompts=prompts)]
+summarizers: list[Summarizer] = [
+    ExtractiveSummarizer(),
+    LLMSummarizer(prompts=prompts),
+    ContrastiveSummarizer(prompts=EnglishPrompts()),
+]
 reflector: Reflector = InRolloutReflector(prompts)
 embedder: Embedder = HashingEmbedder()
-relevance: Relevance = CosineRelevance(embedder)
 model: ChatModel = ScriptedChatModel(["answer"])
+judge: ChoiceScorer = ScriptedChoiceScorer(0.9)
+relevances: list[Relevance] = [
+    CosineRelevance(embedder),
+    LexicalRelevance(),
+    JudgeRelevance(judge),
+]
+second: Reflector = TwoStageReflector(model, prompts=EnglishPrompts())
+abstractor: Abstractor = RelevantAbstraction(model, prompts=EnglishPrompts())
+solving: SolvePrompts = EnglishPrompts()
+agents: SolvePrompts = AgentPrompts()
+
+
+def models(local: TransformersModel, remote: LiteLLMModel) -> None:
+    chat: list[ChatModel] = [local, remote]
+    scorers: list[ChoiceScorer] = [local, remote]
+
+
+solver = Solver(model, pool)
+assert_type(solver.solve([problem], mode="retrieval"), list[Solution])
+solution = Solution(problem=problem, mode="zero_shot")
+assert_type(solution.answer, str | None)
+assert_type(rollout_of(solution, reward=1.0), Rollout)
+with session(memory, problem) as turn:
+    assert_type(turn.guidance, Guidance)
+    assert_type(turn.system("Be brief."), str)
+assert_type(model.ledger.by_role(), dict[str, Usage])
 adapter: ExperienceAdapter = memory

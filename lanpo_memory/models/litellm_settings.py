@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
-from lanpo_memory.models._scrubbing import secrets_in
+from lanpo_memory.models.scrubbing import secrets_in
 from lanpo_memory.types import fingerprint
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
-from lanpo_memory.models._litellm_api import Problem
+from lanpo_memory.models.litellm_api import Problem
 from lanpo_memory.types import Failure
 
 __all__ = ["choice_keys", "choice_row", "read_text", "token_counts"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lanpo_memory.errors import ConfigError, MissingExtraError
-from lanpo_memory.models._calling import retry_after_s
+from lanpo_memory.models.calling import retry_after_s
 
 __all__ = ["Prices", "Problem", "load_litellm", "no_retries", "problem_of", "provider_of"]
 

@@ -9,9 +9,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from lanpo_memory.errors import BudgetExceeded
 from lanpo_memory.ledger import Ledger, Reservation, token_bound
-from lanpo_memory.models._calling import Backoff
-from lanpo_memory.models._litellm_answers import token_counts
-from lanpo_memory.models._litellm_api import Prices, Problem, problem_of
+from lanpo_memory.models.calling import Backoff
+from lanpo_memory.models.litellm_answers import token_counts
+from lanpo_memory.models.litellm_api import Prices, Problem, problem_of
 from lanpo_memory.types import Failure, Messages, Usage
 
 __all__ = ["Answered", "Batch", "Line"]
