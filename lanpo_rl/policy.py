@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ class PolicyModel:
     def __init__(self, trainer: Any, *, ledger: Ledger | None = None) -> None:
         self._trainer = trainer
         self.ledger = Ledger() if ledger is None else ledger
+        self._asked: Counter[str] = Counter()  # calls of each role in step `_step`
+        self._step = -1
 
     def generate(
         self,
@@ -89,7 +92,11 @@ class PolicyModel:
     def _own_randomness(self, role: str) -> Iterator[None]:
         trainer = self._trainer
         stream, step = _STREAMS.get(role, role), int(trainer.state.global_step)
-        key = f"{trainer.args.seed}|{step}|{trainer.accelerator.process_index}|{stream}"
+        if step != self._step:
+            self._step, self._asked = step, Counter()
+        again = f"|{self._asked[role]}" if self._asked[role] else ""
+        self._asked[role] += 1
+        key = f"{trainer.args.seed}|{step}|{trainer.accelerator.process_index}|{stream}{again}"
         seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest(), "big")
         device = trainer.accelerator.device
         devices = [device] if device.type == "cuda" else []

@@ -30,6 +30,7 @@ def load_litellm() -> Any:
     """
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # else it reads any `.env` above its folder
     try:
         import litellm
     except ModuleNotFoundError as error:

@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_memory.ledger import Ledger, Reservation
-from lanpo_memory.models.transformers_batches import in_batches, left_padded, lent, padding
-from lanpo_memory.models.transformers_decoding import Answer, Sampler, StopStrings, answered
+from lanpo_memory.models.transformers_batches import in_batches, lent, padding
+from lanpo_memory.models.transformers_decoding import Answer
+from lanpo_memory.models.transformers_generating import Row, Settings, generated, settings_of
 from lanpo_memory.models.transformers_identity import end_ids, identity
 from lanpo_memory.models.transformers_loading import check_installed, load
 from lanpo_memory.models.transformers_prompts import PromptReader, Tokens
@@ -28,23 +29,6 @@ from lanpo_memory.types import Completion, Failure, Messages, Usage
 __all__ = ["TransformersModel"]
 
 _TOO_BIG = Failure(reason="the conversation does not fit into memory, not even alone")
-
-
-class _Row(NamedTuple):
-    """A prompt to be continued; `key` names its random numbers."""
-
-    prompt: Tokens
-    key: bytes
-
-
-class _Settings(NamedTuple):
-    """Of one call of `generate`; `ends` are the tokens that end an answer."""
-
-    max_tokens: int
-    temperature: float
-    stop: tuple[str, ...]
-    ends: tuple[int, ...]
-    pad: int
 
 
 class TransformersModel:
@@ -139,7 +123,14 @@ class TransformersModel:
         """
         _check(max_tokens, temperature, stop)
         with self._lock:
-            settings = self._settings(max_tokens, temperature, stop)
+            settings = settings_of(
+                self._model,
+                self._tokenizer,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                seed=self._seed,
+                stop=stop,
+            )
             read = self._prompts.read(conversations, room=max_tokens)
             prompts = [each for each in read if isinstance(each, Tokens)]
             most = sum(len(each.ids) + max_tokens for each in prompts)
@@ -172,23 +163,14 @@ class TransformersModel:
 
     # --------------------------------------------------------------- generating
 
-    def _settings(self, max_tokens: int, temperature: float, stop: Sequence[str]) -> _Settings:
-        tokenizer = self._tokenizer
-        ends = end_ids(self._model, tokenizer)
-        pad = padding(tokenizer, ends)
-        # A special token never shows in a text: as a stop string, it is one more end token.
-        special = [text for text in stop if text in tokenizer.all_special_tokens]
-        ends += [tokenizer.convert_tokens_to_ids(text) for text in special]
-        plain = tuple(text for text in stop if text not in special)
-        return _Settings(max_tokens, temperature, plain, tuple(ends), pad)
-
     def _answers(
-        self, prompts: list[Tokens], settings: _Settings, held: Reservation
+        self, prompts: list[Tokens], settings: Settings, held: Reservation
     ) -> dict[int, Completion | Failure]:
-        rows = [_Row(each, self._key(each.ids, settings.temperature)) for each in prompts]
+        rows = [Row(each, self._key(each.ids, settings.temperature)) for each in prompts]
         rows.sort(key=lambda row: -len(row.prompt.ids))  # alike side by side: little padding
         answers: dict[int, Completion | Failure] = {}
-        run, before = partial(self._generated, settings=settings), self._clock()
+        run = partial(generated, self._model, self._tokenizer, settings=settings)
+        before = self._clock()
         with lent(self._model):
             for batch, results in in_batches(rows, self._batch_size, run):
                 seconds, before = self._share(before, len(batch))
@@ -210,44 +192,6 @@ class TransformersModel:
         """Seconds for each of the rows since then; and now."""
         now = self._clock()
         return (now - before) / rows, now
-
-    def _generated(self, batch: Sequence[_Row], settings: _Settings) -> list[Answer]:
-        from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
-
-        ids, mask = left_padded([r.prompt.ids for r in batch], settings.pad, self._model.device)
-        width, stop = ids.shape[1], settings.stop
-        stops = StopStrings(self._tokenizer, stop, rows=len(batch), prompt_length=width)
-        tokens = self._model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=GenerationConfig(
-                max_new_tokens=settings.max_tokens,
-                do_sample=False,  # the processor does it
-                num_beams=1,
-                use_cache=True,
-                pad_token_id=settings.pad,
-                eos_token_id=list(settings.ends) or None,
-            ),
-            logits_processor=LogitsProcessorList(self._samplers(batch, settings, width)),
-            stopping_criteria=StoppingCriteriaList([stops] if stop else []),
-        )
-        return [
-            answered(self._tokenizer, row, ends=settings.ends, stop=stop, stopped_at=end)
-            for row, end in zip(tokens[:, width:].tolist(), stops.ends, strict=True)
-        ]
-
-    def _samplers(self, batch: Sequence[_Row], settings: _Settings, width: int) -> list[Sampler]:
-        if not settings.temperature:
-            return []
-        sampler = Sampler(
-            [row.key for row in batch],
-            seed=self._seed,
-            temperature=settings.temperature,
-            max_tokens=settings.max_tokens,
-            prompt_length=width,
-            device=self._model.device,
-        )
-        return [sampler]
 
     # ------------------------------------------------------------------ scoring
 
@@ -292,7 +236,7 @@ def _check(max_tokens: int, temperature: float, stop: Sequence[str]) -> None:
         raise InvalidInputError("stop has to be a list of texts, none of them empty")
 
 
-def _completed(row: _Row, answer: Answer, seconds: float) -> Completion:
+def _completed(row: Row, answer: Answer, seconds: float) -> Completion:
     return Completion(
         text=answer.text,
         prompt_tokens=len(row.prompt.ids),

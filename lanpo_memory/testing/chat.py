@@ -163,4 +163,5 @@ class ScriptedChoiceScorer:
         if first is None:
             return np.full(n, np.nan)
         shares = [first, *[(1 - first) / max(1, n - 1)] * (n - 1)]
-        return np.log(np.clip(shares, 1e-12, 1.0))
+        row: NDArray[np.float64] = np.log(np.clip(shares, 1e-12, 1.0))
+        return row

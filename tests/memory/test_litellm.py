@@ -835,6 +835,7 @@ import litellm
 for name in ("llama-2-7b", "meta-llama-3-8b", "command-r", "claude-3-haiku-20240307"):
     assert litellm.token_counter(name, text="five plus two") > 0
 assert "torch" not in sys.modules
+assert litellm.litellm_mode == "PRODUCTION"  # in its other mode it reads a `.env` file
 """
 
 

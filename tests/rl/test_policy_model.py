@@ -55,14 +55,17 @@ def test_a_stop_string_cuts_the_text(make_trainer: Any):
 
 
 def test_sampling_repeats_and_leaves_the_runs_randomness_and_settings_alone(make_trainer: Any):
+    def sampled(trainer: LanpoTrainer) -> list[str]:
+        return texts(trainer.policy.generate(CONVERSATIONS, max_tokens=16, temperature=1.5))
+
     trainer: LanpoTrainer = make_trainer()
     before, settings = torch.get_rng_state(), trainer.generation_config.to_dict()
-    first, again = (
-        texts(trainer.policy.generate(CONVERSATIONS, max_tokens=16, temperature=1.5))
-        for _ in range(2)
-    )
-    assert first == again
-    assert first != texts(trainer.policy.generate(CONVERSATIONS, max_tokens=16))
+    first, second = sampled(trainer), sampled(trainer)
+    assert first != second  # who asks again gets another sample
+    assert torch.equal(torch.get_rng_state(), before)
+    other: LanpoTrainer = make_trainer()
+    before = torch.get_rng_state()
+    assert [sampled(other), sampled(other)] == [first, second]
     assert torch.equal(torch.get_rng_state(), before)
     assert trainer.generation_config.to_dict() == settings
 
