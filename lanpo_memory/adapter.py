@@ -369,33 +369,18 @@ class PoolAdapter:
         if self._summarizer is None:
             return found
         admitted = [rollouts[i] for i in self._admitted(rollouts)]
+        asked: dict[tuple[int, ...], Request] = {}
         for result in self._summarizer.read(admitted, answers):
             if isinstance(result, Experience):
                 found.experiences.append(result)
             elif result.status == "rejected":
                 found.receipts.append(Receipt(status="rejected", reason=result.reason))
             else:
-                failed = self._failed(result, admitted, step)
+                asked = asked or {r.rollouts: r for r in self._summarizer.ask(admitted)}
+                failed = _failed(result, admitted, asked.get(result.rollouts), step)
                 found.failures.append(failed)
                 found.receipts.append(Receipt(status="failed", id=failed.id, reason=failed.reason))
         return found
-
-    def _failed(self, failure: Failure, admitted: Sequence[Rollout], step: int) -> FailedAnswer:
-        """A dead letter: what was said, and what it takes to read it, or to ask, again."""
-        assert self._summarizer is not None
-        about = [admitted[i] for i in failure.rollouts]
-        asked = [r for r in self._summarizer.ask(admitted) if r.rollouts == failure.rollouts]
-        return FailedAnswer(
-            role=asked[0].role if asked else "summarise",
-            problem_id=about[0].problem.id if about else "",
-            text=failure.text.replace("\0", "").encode("utf-8", "replace").decode(),
-            reason=failure.reason,
-            step=step,
-            problem=about[0].problem if about else None,
-            metadata=provenance(*about) if about else None,
-            conversation=asked[0].conversation if asked else None,
-            max_tokens=asked[0].max_tokens if asked else 2048,
-        )
 
     def _keep_critiques(self, rollouts: Sequence[Rollout]) -> None:
         """Critiques that came with the guidance, so that no attempt is asked about twice."""
@@ -489,3 +474,25 @@ def _groups(rollouts: Sequence[Rollout]) -> list[list[int]]:
     for i, rollout in enumerate(rollouts):
         groups[i if rollout.group is None else rollout.group].append(i)
     return list(groups.values())
+
+
+def _failed(
+    failure: Failure, admitted: Sequence[Rollout], asked: Request | None, step: int
+) -> FailedAnswer:
+    """A dead letter: what was said, and what it takes to read it, or to ask, again."""
+    about = [admitted[i] for i in failure.rollouts]
+    question = (
+        {}
+        if asked is None
+        else {"conversation": asked.conversation, "max_tokens": asked.max_tokens}
+    )
+    return FailedAnswer(
+        role="summarise" if asked is None else asked.role,
+        problem_id=about[0].problem.id if about else "",
+        text=failure.text.replace("\0", "").encode("utf-8", "replace").decode(),
+        reason=failure.reason,
+        step=step,
+        problem=about[0].problem if about else None,
+        metadata=provenance(*about) if about else None,
+        **question,
+    )

@@ -9,6 +9,7 @@
     ├── MissingExtraError (ImportError)       an optional package is not installed
     ├── PromiseError (NotImplementedError)    a store was asked for what it does not promise
     ├── BudgetExceeded (RuntimeError)         the next model call would cross a hard budget
+    ├── NoAnswerError (RuntimeError)          a model answered none of many questions
     └── PoolError
         ├── PoolURLError (ValueError)         an address `open_pool` cannot read
         ├── PoolNotFoundError (FileNotFoundError)
@@ -38,6 +39,7 @@ __all__ = [
     "LabelLeakError",
     "LanpoError",
     "MissingExtraError",
+    "NoAnswerError",
     "PoolBusyError",
     "PoolClosedError",
     "PoolDamagedError",
@@ -87,6 +89,10 @@ class PromiseError(LanpoError, NotImplementedError):
 
 class BudgetExceeded(LanpoError, RuntimeError):
     """The next model call would cross a hard budget; it was not made."""
+
+
+class NoAnswerError(LanpoError, RuntimeError):
+    """A model answered none of many questions: a wrong key or address, which more do not mend."""
 
 
 class PoolError(LanpoError):

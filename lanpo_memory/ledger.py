@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +12,7 @@ from lanpo_memory.types import Messages, Usage
 
 __all__ = ["Ledger", "Reservation", "token_bound"]
 
+_MOST_REASONS = 20  # distinct ones for each role; a provider may put a number of its own in each
 _PER_MESSAGE = 16  # tokens that a chat template puts around a message, generously
 
 
@@ -54,6 +55,7 @@ class Ledger:
             if limit is not None and not limit >= 0:
                 raise ConfigError(f"{name} must not be negative, got {limit}")
         self._by_role: defaultdict[str, Usage] = defaultdict(Usage)
+        self._reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._held: list[Reservation] = []
         self._lock = threading.RLock()
 
@@ -72,6 +74,18 @@ class Ledger:
         """Add what was spent without a reservation: by a model that runs anyway."""
         with self._lock:
             self._by_role[role] += usage
+
+    def note(self, role: str, reason: str) -> None:
+        """Remember why a conversation got no answer; a score has no place to say so."""
+        with self._lock:
+            reasons = self._reasons[role]
+            known = reason in reasons or len(reasons) < _MOST_REASONS
+            reasons[reason if known else "other reasons"] += 1
+
+    def reasons(self, role: str) -> list[tuple[str, int]]:
+        """Why conversations of a role got no answer, and how many, the most common first."""
+        with self._lock:
+            return self._reasons[role].most_common() if role in self._reasons else []
 
     def reserve(
         self, role: str, *, calls: int = 1, tokens: int = 0, cost: float | None = 0.0

@@ -129,7 +129,7 @@ def _write(pool: ExperiencePool, rollouts: Sequence[Rollout]) -> list[Receipt]:
     experiences = [r for r in read if isinstance(r, Experience)]
     failures = [
         FailedAnswer(
-            role="summarise",
+            role="import",
             problem_id=rollout.problem.id,
             text=result.text,
             reason=result.reason,

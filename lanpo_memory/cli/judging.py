@@ -22,12 +22,13 @@ from lanpo_memory.cli.models import (
     MaxCostOption,
     MaxTokensOption,
     ModelOption,
+    check_answering,
     load_model,
     print_ledger,
 )
 from lanpo_memory.cli.problems import read_problems
 from lanpo_memory.cli.terminal import counted, progress, report, to_screen, wrapped
-from lanpo_memory.errors import BudgetExceeded
+from lanpo_memory.errors import BudgetExceeded, NoAnswerError
 from lanpo_memory.guide import Guide
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.pool import ExperiencePool
@@ -93,12 +94,15 @@ def judge(
             load_model(model, ledger, api_base=api_base), store=opened.store, chunk=_CHUNK
         )
         asked = opened.store.read("problem") if given is None else given
-        work = _Work(scorer, _pairs(opened, scorer, asked, k))
+        work = _Work(scorer, _pairs(opened, scorer, asked, k), ledger)
         try:
             work.do()
         except BudgetExceeded as error:
             print_ledger(console, ledger)
             raise BudgetExceeded(f"{work.so_far()}. {error}") from error
+        except NoAnswerError:
+            print_ledger(console, ledger)
+            raise
         except KeyboardInterrupt:
             print_ledger(console, ledger)
             report().print(f"stopped: {work.so_far()}; the same command goes on from there")
@@ -147,8 +151,8 @@ def _pairs(
 class _Work:
     """Pairs on their way through a judge, a chunk at a time."""
 
-    def __init__(self, scorer: JudgeRelevance, pairs: Sequence[Pair]) -> None:
-        self.scorer, self.pairs = scorer, pairs
+    def __init__(self, scorer: JudgeRelevance, pairs: Sequence[Pair], ledger: Ledger) -> None:
+        self.scorer, self.pairs, self.ledger = scorer, pairs, ledger
         self.scores: list[float] = []
 
     def do(self) -> None:
@@ -160,6 +164,7 @@ class _Work:
                 chunk = self.pairs[start : start + _CHUNK]
                 self.scores += self.scorer.score(chunk).tolist()
                 bar.advance(task, len(chunk))
+                check_answering(self.ledger)
 
     def so_far(self) -> str:
         """How far it got."""

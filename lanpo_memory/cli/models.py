@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from lanpo_memory.cli.terminal import waiting
+from lanpo_memory.cli.terminal import defused, waiting, wrapped
+from lanpo_memory.errors import NoAnswerError
 from lanpo_memory.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -20,9 +21,13 @@ __all__ = [
     "MaxCostOption",
     "MaxTokensOption",
     "ModelOption",
+    "check_answering",
     "load_model",
     "print_ledger",
 ]
+
+_MOST_REASONS = 3  # shown for each role
+_SILENCE = 16  # calls in a row from the start that may fail
 
 ModelOption = Annotated[
     str,
@@ -70,8 +75,25 @@ def load_model(
         return LiteLLMModel(name, ledger=ledger, api_base=api_base)
 
 
+def check_answering(ledger: Ledger) -> None:
+    """Stop a long piece of work whose model answers nothing at all.
+
+    Raises:
+        NoAnswerError: many calls were made and each of them failed.
+    """
+    total = ledger.total
+    if total.calls == total.failures >= _SILENCE:
+        reason = next(
+            (r for role in ledger.by_role() for r, _ in ledger.reasons(role)), "no reason"
+        )
+        raise NoAnswerError(
+            f"the model answered none of {total.calls:,} calls, so nobody was asked further: "
+            f"{defused(reason)}"
+        )
+
+
 def print_ledger(console: Console, ledger: Ledger) -> None:
-    """Say what was spent, a line for each role."""
+    """Say what was spent, a line for each role, and why calls brought no answer."""
     for role, usage in ledger.by_role().items():
         failed = f" ({usage.failures:,} failed)" if usage.failures else ""
         cost = f", {usage.cost:.4f} USD" if usage.cost else ""
@@ -80,3 +102,5 @@ def print_ledger(console: Console, ledger: Ledger) -> None:
             f"{role:<12}{usage.calls:,} calls{failed}, {usage.prompt_tokens:,} tokens in, "
             f"{usage.completion_tokens:,} out, {usage.seconds:.1f} s{cost}"
         )
+        for reason, n in ledger.reasons(role)[:_MOST_REASONS]:
+            console.print(wrapped(" " * 12, f"no answer, {n:,} x: {defused(reason)}", console))

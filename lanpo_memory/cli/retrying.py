@@ -16,13 +16,14 @@ from lanpo_memory.cli.models import (
     MaxCallsOption,
     MaxCostOption,
     MaxTokensOption,
+    check_answering,
     load_model,
     print_ledger,
 )
 from lanpo_memory.cli.terminal import counted, cut, progress, report, to_screen
 from lanpo_memory.dead_letters import read_again
 from lanpo_memory.dead_letters import retry as retry_answers
-from lanpo_memory.errors import BudgetExceeded, ConfigError
+from lanpo_memory.errors import BudgetExceeded, ConfigError, LanpoError, NoAnswerError
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.prompts import EnglishPrompts
@@ -136,14 +137,15 @@ def _retried(
         def note(receipts: Sequence[Receipt]) -> None:
             counts.update((receipt.status, receipt.reason) for receipt in receipts)
             bar.advance(task, len(receipts))
+            check_answering(ledger)
 
         try:
             retry_answers(pool, prompts=EnglishPrompts(), model=asked, limit=limit, progress=note)
-        except (BudgetExceeded, KeyboardInterrupt) as stopped:
+        except (BudgetExceeded, NoAnswerError, KeyboardInterrupt) as stopped:
             bar.stop()
             _print(console, counts)
             print_ledger(console, ledger)
-            if isinstance(stopped, BudgetExceeded):
+            if isinstance(stopped, LanpoError):
                 raise
             report().print("stopped: what was read is stored; the same command goes on from there")
             raise typer.Exit(_INTERRUPTED) from None

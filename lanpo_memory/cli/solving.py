@@ -20,6 +20,7 @@ from lanpo_memory.cli.models import (
     MaxCostOption,
     MaxTokensOption,
     ModelOption,
+    check_answering,
     load_model,
     print_ledger,
 )
@@ -224,6 +225,7 @@ def _solve_file(
                 solved += said
                 failed += [solution for solution in done if not solution.text]
                 bar.advance(task, len(done))
+                check_answering(solver.model.ledger)
         except BudgetExceeded as error:
             raise BudgetExceeded(
                 f"{error}. {there + len(solved):,} of {counted(len(problems), 'problem')} are "

@@ -240,7 +240,11 @@ class LiteLLMModel:
                 held=held,
                 stop=stop,
             )
-            return in_threads(batch.answer, conversations, threads=self._concurrency, stop=stop)
+            found = in_threads(batch.answer, conversations, threads=self._concurrency, stop=stop)
+        for each in found:
+            if isinstance(each, Failure):
+                self.ledger.note(role, each.reason)
+        return found
 
 
 def _completion(answered: Answered[tuple[str, bool]]) -> Completion:

@@ -28,6 +28,7 @@ from lanpo_memory.types import Completion, Failure, Messages, Usage
 
 __all__ = ["TransformersModel"]
 
+_LOST = Failure(reason="the conversation and a choice do not fit the context or the memory")
 _TOO_BIG = Failure(reason="the conversation does not fit into memory, not even alone")
 
 
@@ -136,7 +137,9 @@ class TransformersModel:
             most = sum(len(each.ids) + max_tokens for each in prompts)
             with self.ledger.reserve(role, calls=len(prompts), tokens=most) as held:
                 answers = self._answers(prompts, settings, held)
-        return [each if isinstance(each, Failure) else answers[each.place] for each in read]
+        found = [each if isinstance(each, Failure) else answers[each.place] for each in read]
+        self._note(role, found)
+        return found
 
     def choice_logprobs(
         self, conversations: Sequence[Messages], choices: Sequence[str], *, role: str = "judge"
@@ -159,7 +162,17 @@ class TransformersModel:
             rows = [row for each in prompts for row in self._choice_rows(each, choices)]
             calls, most = len({row.place for row in rows}), sum(len(row.ids) for row in rows)
             with self.ledger.reserve(role, calls=calls, tokens=most) as held:
-                return self._scores(rows, (len(read), len(choices)), held)
+                scores = self._scores(rows, (len(read), len(choices)), held)
+        lost = [prompt for prompt in prompts if np.isnan(scores[prompt.place]).any()]
+        self._note(
+            role, [*(each for each in read if isinstance(each, Failure)), *[_LOST] * len(lost)]
+        )
+        return scores
+
+    def _note(self, role: str, answers: Sequence[Completion | Failure]) -> None:
+        for each in answers:
+            if isinstance(each, Failure):
+                self.ledger.note(role, each.reason)
 
     # --------------------------------------------------------------- generating
 

@@ -36,6 +36,7 @@ _NOTHING = frozenset(
 _PLACEHOLDER = re.compile(
     r"<[^<>]{1,60}>|(?:principle|pitfall|lesson|step|thought)s?[ _]?[\dnx]\.?|\(?\d{1,3}[.):、．]"
 )
+_DEBRIS = re.compile(r"[\"”]\s{0,9}:\s{0,9}[\[{]")  # a key that repair took for text
 
 
 def storable(text: str) -> str:
@@ -146,4 +147,9 @@ def _says(line: str) -> bool:
     words = " ".join(re.findall(r"\w+", line.casefold()))
     if not words.replace("_", "") or words in _NOTHING:
         return False
-    return not _PLACEHOLDER.fullmatch(line.strip(" \"'`*-").casefold())
+    bare = line.strip(" \"'`*-#:：")
+    return not (
+        _PLACEHOLDER.fullmatch(bare.casefold())
+        or field_of(bare)  # a label alone
+        or _DEBRIS.search(line)
+    )

@@ -39,7 +39,7 @@ _WIDE = re.compile(r'(?<=["”\]}])(\s{0,20})([：，])')
 _ESCAPED_WHOLE = re.compile(r'[\[{]\s*\\"')
 _BARE_VALUE = re.compile(
     r"[{,]\s{0,200}[\"'“]?(\w[\w ]{0,40}?)[\"'”]?\s{0,20}:\s{0,200}"
-    r"(?!(?:true|false|null|none|nan|undefined|n/?a)\b)[^\W\d]",
+    r"(?!(?:true|false|null|none|nan|undefined|n/?a)\b)[^\W\d]\w{0,60}+\s{0,20}[,.()\[\]}]",
     re.IGNORECASE,
 )
 
@@ -70,7 +70,7 @@ def _strict(source: str) -> Any:
 def _repaired(source: str) -> Any:
     if len(source) > _MAX_REPAIR_CHARS or len(_MARKS.findall(source)) > _MAX_REPAIR_MARKS:
         return None
-    # a word without quotes, in place of what a part says, is a variable: this is code
+    # a word without quotes, in place of what a part says, is a variable or a call: this is code
     if any(field_of(bare[1]) for bare in _BARE_VALUE.finditer(source)):
         return None
     from json_repair import repair_json

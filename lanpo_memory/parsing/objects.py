@@ -10,9 +10,11 @@ from lanpo_memory.parsing.names import field_of
 
 __all__ = ["Found", "find"]
 
-_MAX_TRIES = 8  # places that lead nowhere, before only the last ones are looked at
+# Each of these takes its time. Once so many were met, only the last places are looked at.
+_MAX_TRIES = 8  # places that lead nowhere
+_MAX_REPAIRS = 4  # objects that are no strict JSON
 _LAST = 32
-_MAX_REPAIRS = 4  # objects that even repair cannot read: each takes its time
+_LAST_REPAIRS = 8
 _MAX_DEPTH = 64
 _MAX_CUT = 4  # places where an object may have begun that was cut
 
@@ -57,16 +59,19 @@ def find(text: str) -> list[Found]:
     closed: list[Found] = []
     open_starts: list[int] = []
     starts = _starts(text)
-    past = unread = 0
-    for number, start in enumerate(starts):
+    past = unread = repairs = 0
+    for to_come, start in zip(range(len(starts), 0, -1), starts, strict=True):
         tries = len(open_starts) + unread
-        if start < past or (tries >= _MAX_TRIES and number < len(starts) - _LAST):
+        if start < past or (tries >= _MAX_TRIES and to_come > _LAST):
             continue
         end = _closing(text, start, in_strings=False) or _closing(text, start, in_strings=True)
         if end is None:
             open_starts.append(start)
             continue
-        value = load(text[start:end], repair=unread < _MAX_REPAIRS)
+        value = load(text[start:end], repair=False)
+        if value is None and (repairs < _MAX_REPAIRS or to_come <= _LAST_REPAIRS):
+            repairs += 1
+            value = load(text[start:end])
         unread += value is None
         past = past if value is None else end  # what cannot be read may hold what can
         closed.append(Found(start, end, value, closed=True))

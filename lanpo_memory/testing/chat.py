@@ -82,6 +82,8 @@ class ScriptedChatModel:
             answers = [_completed(self._next(messages), messages) for messages in conversations]
             for answer in answers:
                 held.book(_usage(answer))
+                if isinstance(answer, Failure):
+                    self.ledger.note(role, answer.reason)
             return answers
 
     def _next(self, messages: Messages) -> Answer:
@@ -154,6 +156,8 @@ class ScriptedChoiceScorer:
             rows = [self._row(messages, len(choices)) for messages in conversations]
             for messages, row in zip(conversations, rows, strict=True):
                 failed = int(np.isnan(row).any())
+                if failed:
+                    self.ledger.note(role, "scripted to fail")
                 held.book(Usage(calls=1, failures=failed, prompt_tokens=_words(messages)))
         return np.array(rows, dtype=np.float32).reshape(len(rows), len(choices))
 

@@ -250,6 +250,16 @@ def test_calls_that_fail_are_counted_not_kept_and_asked_again(lanpo, model, pool
     assert (ran.code, ran.said["asked"]) == (0, str(failed))
 
 
+def test_a_judge_that_answers_nothing_is_not_asked_for_ever(lanpo, model, pool, problems):
+    loaded = model(lambda m: None)
+    ran = lanpo(*judge_command(pool, problems))
+    assert ran.code == 2
+    assert len(loaded[0].asked) == 64
+    assert "the model answered none of 64 calls" in ran.err
+    assert ran.err.rstrip().endswith("scripted to fail")
+    assert "no answer, 64 x: scripted to fail" in ran.out
+
+
 def test_a_model_without_log_probabilities_is_named(lanpo, model, pool, problems):
     class Dumb(ScriptedChoiceScorer):
         def choice_logprobs(self, conversations, choices, *, role="judge"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from lanpo_memory import Batch, Problem, open_pool
+from lanpo_memory import Batch, Failure, Problem, open_pool
 from lanpo_memory.cli import retrying
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.testing import ScriptedChatModel
@@ -199,3 +199,16 @@ def test_the_help_says_what_it_does_and_gives_an_example(lanpo):
     assert (ran.code, ran.err) == (0, "")
     assert "Read the failed answers of a pool again" in ran.out
     assert "Example: lanpo pool retry " in ran.out
+
+
+def test_a_model_that_answers_nothing_is_not_asked_for_ever(lanpo, model, tmp_path):
+    path = tmp_path / "many.db"
+    with open_pool(path) as opened:
+        letters = [letter(i).model_copy(update={"text": f"sorry {i}"}) for i in range(2, 100)]
+        opened.write(Batch(failures=tuple(letters)))
+    loaded = model([Failure(reason="wrong key")] * 100)
+    ran = lanpo("pool", "retry", "--pool", path, "--model", "scripted")
+    assert ran.code == 2
+    assert loaded[0].ledger.total.calls == 32
+    assert "the model answered none of 32 calls" in ran.err
+    assert "no answer, 32 x: wrong key" in ran.out

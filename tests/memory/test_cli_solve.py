@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from lanpo_memory.cli import solutions, solving
 from lanpo_memory.cli.solutions import SolutionFile, solution_of
-from lanpo_memory.errors import (
+from lanpo_memory.errors import NoAnswerError, (
     BudgetExceeded,
     ConfigError,
     InvalidInputError,
@@ -261,6 +261,17 @@ def test_failures_are_named_not_written_and_asked_the_next_time(solve, script, d
     assert ran.code == 0
     assert script.asked[0].startswith(BOXES.format(11))
     assert len(rows(out)) == 5
+
+
+def test_a_model_that_answers_nothing_is_not_asked_for_ever(solve, script, out, tmp_path):
+    many = tmp_path / "many.jsonl"
+    many.write_text("\n".join(json.dumps({"problem": BOXES.format(i)}) for i in range(40, 140)))
+    script.answers = [Failure(reason="wrong key")] * 100
+    ran = solve("--data", many, "--out", out)
+    assert isinstance(ran.error, NoAnswerError)
+    assert "the model answered none of 16 calls" in str(ran.error)
+    assert script.model.ledger.total.calls == 16
+    assert "no answer, 16 x: wrong key" in ran.err
 
 
 def test_an_answerless_text_is_finished(solve, script, data, out):

@@ -107,3 +107,22 @@ def test_the_bound_on_tokens_counts_bytes_and_takes_content_parts():
     assert token_bound([{"role": "user", "content": "ä"}]) == 18
     assert token_bound([{"role": "user", "content": [{"type": "text", "text": "abc"}]}]) > 19
     assert token_bound([{"role": "assistant", "content": None}]) == 16
+
+
+def test_why_conversations_got_no_answer_is_remembered_by_role():
+    answers = [Failure(reason="busy"), "one", Failure(reason="no key"), Failure(reason="busy")]
+    model = ScriptedChatModel(answers)
+    model.generate([ASK] * 4, max_tokens=1, role="reflect")
+    assert model.ledger.reasons("reflect") == [("busy", 2), ("no key", 1)]
+    assert model.ledger.reasons("solve") == []
+    judge = ScriptedChoiceScorer(lambda messages: None)
+    judge.choice_logprobs([ASK], ["yes", "no"])
+    assert judge.ledger.reasons("judge") == [("scripted to fail", 1)]
+
+
+def test_reasons_that_are_all_different_do_not_pile_up():
+    ledger = Ledger()
+    for i in range(1000):
+        ledger.note("solve", f"request {i} failed")
+    assert len(ledger.reasons("solve")) == 21
+    assert ledger.reasons("solve")[0] == ("other reasons", 980)

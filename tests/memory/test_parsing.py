@@ -189,6 +189,13 @@ def test_headers_and_keys_of_other_languages(header, thoughts, principles, pitfa
         ("[1, 2]", None),
         ('{"lessons": "- count\\n- check"}', ("count", "check")),
         ('{"key_insights": {"1": "count", "b": "check"}}', ("count", "b: check")),
+        (
+            "{'tips': ['Don't count twice', 'Check x, then y']}",
+            ("Don't count twice", "Check x, then y"),
+        ),
+        ("### Lessons\n- count\n### Solution\n- add", ("count",)),
+        ('Sure: ["a"]\n**Lessons**\n- count', ("count",)),
+        ('{"advice": ["First, tips: count", "check",]}', ("First, tips: count", "check")),
         ('{"advice": {"Before": "count.", "After": ["check"]}}', ("Before: count.", "check")),
         ('[{"title": "Count", "content": "one by one"}]', ("Count: one by one",)),
         ('{"title": "Count.", "description": "Always.", "content": "x"}', ("Count. Always. x",)),
@@ -252,12 +259,14 @@ def test_of_an_object_that_breaks_off_what_is_complete_is_read(
         ("We made some mistakes:\nThe first was small.", "no JSON object"),
         ("**Principles:** N/A\n**Pitfalls:**\n- None\n- ...", "no JSON object"),
         ('{"principles": find(problem), "pitfalls": []}', "cannot be read"),
+        ("{'principles': found['principles'], 'pitfalls': pitfalls}", "none of"),
         ('{"principles": ["N/A", "none.", "<a principle>", "Principle 1", "1."]}', "all empty"),
         (
             '{"principles": ["无", "Keine", "Aucun", "なし", "нет"], "pitfalls": "null"}',
             "all empty",
         ),
         ("Principles: count\n" + '{"principles": ["..."]}', "all empty"),
+        ("Principles: count\n{principles: ['...']}", "all empty"),
         ("### Lessons\n" + "\n".join(f"- {i}" for i in range(12_000)), "no JSON object"),
     ],
 )
@@ -266,6 +275,41 @@ def test_what_says_nothing_or_is_no_summary_is_a_failure(answer, reason):
     assert isinstance(found, Failure), found
     assert reason in found.reason
     assert found.text == answer
+
+
+def test_an_object_written_as_a_string_keeps_its_text():
+    said = {"principles": ['say "x", then y', r"use \frac{1}{2}"]}
+    found = parse(json.dumps(json.dumps(said)))
+    assert isinstance(found, Experience), found
+    assert list(found.principles) == said["principles"]
+
+
+def test_what_was_thought_is_no_part_of_the_answer():
+    drafts = ["<think>\n{}\n</think>\n", "{}\n</think>\n", "So. <think>{}</think>\n"]
+    for draft in drafts:
+        found = parse(draft.format('{"pitfalls": ["draft"]}') + '{"principles": ["count"]}')
+        assert isinstance(found, Experience), found
+        assert (found.principles, found.pitfalls) == (("count",), ())
+
+
+@pytest.mark.parametrize(
+    "error", [AssertionError, IndexError, KeyError, RecursionError, TypeError, ValueError]
+)
+def test_whatever_the_repair_says_is_a_failure(monkeypatch, error):
+    def repair_json(*_, **__):
+        raise error("surprise")
+
+    monkeypatch.setattr("json_repair.repair_json", repair_json)
+    found = parse('{"principles": ["count",]}')
+    assert isinstance(found, Failure)
+    assert "cannot be read" in found.reason
+
+
+def test_what_is_left_of_the_form_is_no_lesson():
+    answer = json.dumps({"principles": ["### Principles", "count", 'colours": ["red', "Lessons:"]})
+    found = parse(answer)
+    assert isinstance(found, Experience), found
+    assert found.principles == ("count",)
 
 
 def test_a_tag_that_is_talked_about_hides_nothing():
@@ -388,6 +432,7 @@ def test_any_value_can_stand_under_a_key(value):
         '{"principles": ["' + '"a":' * 19_000 + "}",
         '{"principles": ["' + '"a":' * 240 + '"]}, ' * 90,
         ('{"a": "' + ":" * 900 + ', "b": c}\n') * 90,
+        ('{"a": ["' + 'a"\n\n' * 480 + '"]}\n') * 45,
         "{'a': [" + "'b " * 32_000,
         "[{'a':" * 16_000 + "}]" * 2_000,
         "**a" * 33_000,
