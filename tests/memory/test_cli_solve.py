@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from lanpo_memory.cli import solutions, solving
 from lanpo_memory.cli.solutions import SolutionFile, solution_of
-from lanpo_memory.errors import NoAnswerError, (
+from lanpo_memory.errors import (
     BudgetExceeded,
     ConfigError,
     InvalidInputError,
     LanpoError,
+    NoAnswerError,
     PoolNotFoundError,
 )
 from lanpo_memory.pool import open_pool

@@ -102,9 +102,12 @@ solving: SolvePrompts = EnglishPrompts()
 agents: SolvePrompts = AgentPrompts()
 
 
-def models(local: TransformersModel, remote: LiteLLMModel) -> None:
-    chat: list[ChatModel] = [local, remote]
-    scorers: list[ChoiceScorer] = [local, remote]
+def chat(local: TransformersModel, remote: LiteLLMModel) -> list[ChatModel]:
+    return [local, remote]
+
+
+def scorers(local: TransformersModel, remote: LiteLLMModel) -> list[ChoiceScorer]:
+    return [local, remote]
 
 
 solver = Solver(model, pool)
