@@ -48,7 +48,7 @@ from lanpo_memory.selection import Candidate
 from lanpo_memory.stores import MemoryStore, SQLiteStore
 from lanpo_memory.summarizers import ContrastiveSummarizer, ExtractiveSummarizer, LLMSummarizer
 from lanpo_memory.testing import HashingEmbedder, ScriptedChatModel, ScriptedChoiceScorer
-from lanpo_memory.types import Messages, Usage
+from lanpo_memory.types import Messages, Turn, Usage
 
 problem = Problem(text="2 + 3?")
 with open_pool("memory:") as pool:
@@ -112,7 +112,8 @@ def scorers(local: TransformersModel, remote: LiteLLMModel) -> list[ChoiceScorer
 
 solver = Solver(model, pool)
 assert_type(solver.solve([problem], mode="retrieval"), list[Solution])
-solution = Solution(problem=problem, mode="zero_shot")
+turns = (Turn(conversation=messages, text="5"),)
+solution = Solution(problem=problem, mode="zero_shot", turns=turns)
 assert_type(solution.answer, str | None)
 assert_type(rollout_of(solution, reward=1.0), Rollout)
 with session(memory, problem) as turn:
