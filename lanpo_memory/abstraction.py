@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lanpo_memory.errors import positive
 from lanpo_memory.protocols import AbstractPrompts, ChatModel
-from lanpo_memory.summarizers.reading import positive, read_answer
+from lanpo_memory.summarizers.reading import read_answer
 from lanpo_memory.types import (
     Completion,
     Experience,

@@ -26,7 +26,9 @@ from lanpo_memory.protocols import ChatModel, Summarizer
 from lanpo_memory.reflectors import critique_entry
 from lanpo_memory.schedules import Schedule, as_schedule
 from lanpo_memory.summarizers import provenance
+from lanpo_memory.texts import storable
 from lanpo_memory.types import (
+    MAX_TEXT_CHARS,
     Attempt,
     Batch,
     Completion,
@@ -369,17 +371,25 @@ class PoolAdapter:
         if self._summarizer is None:
             return found
         admitted = [rollouts[i] for i in self._admitted(rollouts)]
-        asked: dict[tuple[int, ...], Request] = {}
+        asked: dict[tuple[int, ...], Request | None] | None = None
         for result in self._summarizer.read(admitted, answers):
             if isinstance(result, Experience):
                 found.experiences.append(result)
             elif result.status == "rejected":
                 found.receipts.append(Receipt(status="rejected", reason=result.reason))
             else:
-                asked = asked or {r.rollouts: r for r in self._summarizer.ask(admitted)}
+                asked = self._questions(admitted) if asked is None else asked
                 failed = _failed(result, admitted, asked.get(result.rollouts), step)
                 found.failures.append(failed)
                 found.receipts.append(Receipt(status="failed", id=failed.id, reason=failed.reason))
+        return found
+
+    def _questions(self, admitted: Sequence[Rollout]) -> dict[tuple[int, ...], Request | None]:
+        """What was asked, by the rollouts it was about; `None` where there were several."""
+        assert self._summarizer is not None
+        found: dict[tuple[int, ...], Request | None] = {}
+        for request in self._summarizer.ask(admitted):
+            found[request.rollouts] = None if request.rollouts in found else request
         return found
 
     def _keep_critiques(self, rollouts: Sequence[Rollout]) -> None:
@@ -489,8 +499,8 @@ def _failed(
     return FailedAnswer(
         role="summarise" if asked is None else asked.role,
         problem_id=about[0].problem.id if about else "",
-        text=failure.text.replace("\0", "").encode("utf-8", "replace").decode(),
-        reason=failure.reason,
+        text=storable(failure.text)[:MAX_TEXT_CHARS],
+        reason=storable(failure.reason)[:MAX_TEXT_CHARS],
         step=step,
         problem=about[0].problem if about else None,
         metadata=provenance(*about) if about else None,

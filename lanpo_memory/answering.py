@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lanpo_memory.errors import BudgetExceeded
 from lanpo_memory.protocols import ChatModel
 from lanpo_memory.types import Completion, Failure, Request
 
-__all__ = ["Answers", "answer"]
+__all__ = ["NOT_ASKED", "Answers", "answer", "within_budget"]
+
+NOT_ASKED = "not asked:"
+"""How the reason begins where a budget ended before the question was put."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,36 @@ class Answers:
 
     answers: list[Completion | Failure]
     ended: BudgetExceeded | None = None
+
+
+def within_budget(
+    items: Sequence[Item], ask: Callable[[Sequence[Item]], Sequence[Result]]
+) -> tuple[list[Result], BudgetExceeded | None]:
+    """Ask about as many items as a budget allows, in order; return the error that ended it.
+
+    A batch that is refused is halved until a single item is: the budget is used to the last call.
+
+    Args:
+        items: what there is to ask about.
+        ask: one result for each item; a `BudgetExceeded` means that nothing was asked.
+
+    >>> def thrifty(numbers: Sequence[int]) -> list[int]:
+    ...     if sum(numbers) > 3:
+    ...         raise BudgetExceeded("too much")
+    ...     return [-n for n in numbers]
+    >>> within_budget([1, 2, 0, 5, 1], thrifty)
+    ([-1, -2, 0], BudgetExceeded('too much'))
+    """
+    results: list[Result] = []
+    size = len(items)
+    while len(results) < len(items):
+        try:
+            results += ask(items[len(results) : len(results) + size])
+        except BudgetExceeded as error:
+            if size == 1:
+                return results, error
+            size //= 2
+    return results, None
 
 
 def answer(
@@ -37,25 +74,30 @@ def answer(
         model: answers; where it is spread over processes, all of them call this alike.
         requests: what is to be answered.
         temperature: of the sampling; 0 is greedy.
-        chunk: most conversations handed to the model at once. A budget is checked for each chunk,
-            so that smaller ones get more out of it.
+        chunk: most conversations handed to the model at once.
     """
     answers: dict[int, Completion | Failure] = {}
     ended: BudgetExceeded | None = None
     for indices in _batches(requests, chunk):
         first = requests[indices[0]]
-        try:
-            found = model.generate(
-                [requests[i].conversation for i in indices],
+
+        def ask(some: Sequence[int], first: Request = first) -> list[Completion | Failure]:
+            return model.generate(
+                [requests[i].conversation for i in some],
                 max_tokens=first.max_tokens,
                 temperature=temperature,
                 role=first.role,
             )
-        except BudgetExceeded as error:
-            ended = error
-            found = [Failure(reason=f"not asked: {error}")] * len(indices)
-        answers.update(zip(indices, found, strict=True))
+
+        found, refused = within_budget(indices, ask)
+        ended = ended or refused
+        left = len(indices) - len(found)
+        answers.update(zip(indices, [*found, *[_not_asked(refused)] * left], strict=True))
     return Answers([answers[i] for i in range(len(requests))], ended)
+
+
+def _not_asked(refused: BudgetExceeded | None) -> Failure:
+    return Failure(reason=f"{NOT_ASKED} {refused}")
 
 
 def _batches(requests: Sequence[Request], chunk: int | None) -> list[list[int]]:

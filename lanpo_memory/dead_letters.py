@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 
-from lanpo_memory.errors import BudgetExceeded, ConfigError
+from lanpo_memory.answering import within_budget
+from lanpo_memory.errors import positive
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.protocols import ChatModel, Prompts
 from lanpo_memory.summarizers import SummaryCheck
@@ -28,6 +30,8 @@ __all__ = ["Progress", "read_again", "retry"]
 Progress = Callable[[Sequence[Receipt]], None]
 """Is told each time that some answers are settled: what became of them is stored by then."""
 
+_Waiting = Mapping[tuple[bool, int], list[str]]  # ids by whether they were answered, length limit
+
 _ASKED_ROLE = "summarise"  # answers of other roles are read if they can be, and never asked for
 _READ_AT_ONCE = 256
 _GONE = Receipt(status="duplicate", reason="settled by somebody else meanwhile")
@@ -41,32 +45,34 @@ def retry(
     prompts: Prompts,
     model: ChatModel | None = None,
     check: Check = "default",
-    limit: int | None = None,
     chunk: int = 32,
     progress: Progress | None = None,
 ) -> list[Receipt]:
     r"""Read the pool's failed answers again, oldest first; one receipt each, in that order.
 
     First with today's parser, which costs nothing. With a model, the summaries among the others
-    whose conversation is known are asked for again. What is read becomes an experience, with the
-    metadata that its answer was kept with, and leaves the failed answers in the same transaction:
-    ``added``, ``duplicate`` if it was there already, ``rejected`` if the check or the pool's limits
-    refuse it, as they would have at first. The others stay as they are: ``failed``, with today's
-    reason. Answers of other roles than summaries are read if they can be, and never asked for.
+    whose conversation is known are asked for again: first those that never got an answer (a
+    time-out, the end of a budget), then those whose answer cannot be read, the oldest of each
+    first. The model's budget bounds what that costs.
+
+    What is read becomes an experience, with the metadata that its answer was kept with, and leaves
+    the failed answers in the same transaction: ``added``, ``duplicate`` if it was there already,
+    ``rejected`` if the check or the pool's limits refuse it, as they would have at first. The
+    others stay as they are: ``failed``, with today's reason. Answers of other roles than summaries
+    are read if they can be, and never asked for.
 
     Args:
         pool: holds the failed answers, and takes the experiences.
         prompts: how to read.
         model: asked again for what cannot be read.
         check: refuses summaries that teach nothing; by default as for `LLMSummarizer`.
-        limit: most answers looked at.
         chunk: conversations a model answers at once; what they bring is stored before the next.
         progress: is told what is settled.
 
     Raises:
         BudgetExceeded: the model's budget does not cover the next answer. What was read until then
             is stored; calling again goes on from there.
-        ConfigError: a limit is below 1, or the check is none.
+        ConfigError: `chunk` is below 1, or the check is none.
 
     >>> from lanpo_memory.prompts import EnglishPrompts
     >>> pool, problem = ExperiencePool(), Problem(text="2 + 3?")
@@ -76,10 +82,9 @@ def retry(
     >>> retry(pool, prompts=EnglishPrompts())[0].status, len(pool), pool.store.count("failure")
     ('added', 1, 0)
     """
-    if chunk < 1 or (limit is not None and limit < 1):
-        raise ConfigError(f"limit and chunk must be at least 1, got {limit} and {chunk}")
+    positive("chunk", chunk)
     replay = _Replay(pool, prompts, check_for(prompts, check), progress)
-    ids = [letter.id for letter in islice(pool.store.scan("failure"), limit)]
+    ids = [letter.id for letter in pool.store.scan("failure")]
     waiting = replay.read(ids, askable=model is not None)
     if model is not None:
         replay.ask(waiting, model, chunk)
@@ -87,7 +92,7 @@ def retry(
 
 
 def read_again(
-    pool: ExperiencePool, *, prompts: Prompts, check: Check = "default", limit: int | None = None
+    pool: ExperiencePool, *, prompts: Prompts, check: Check = "default"
 ) -> Iterator[tuple[FailedAnswer, Experience | Failure]]:
     """Yield each failed answer, oldest first, with what today's parser makes of it.
 
@@ -97,7 +102,7 @@ def read_again(
         ConfigError: the check is none.
     """
     replay = _Replay(pool, prompts, check_for(prompts, check), None)
-    ids = [letter.id for letter in islice(pool.store.scan("failure"), limit)]
+    ids = [letter.id for letter in pool.store.scan("failure")]
     for some in _chunks(ids, _READ_AT_ONCE):
         letters = pool.store.read("failure", ids=some)
         yield from zip(letters, replay.read_letters(letters), strict=True)
@@ -117,36 +122,30 @@ class _Replay:
         self._pool, self._prompts, self._check = pool, prompts, check
         self._progress = progress
 
-    def read(self, ids: Sequence[str], *, askable: bool) -> dict[int, list[str]]:
-        """Settle what the parser reads; return what else can be asked for, by length limit."""
-        waiting: defaultdict[int, list[str]] = defaultdict(list)
+    def read(self, ids: Sequence[str], *, askable: bool) -> _Waiting:
+        """Settle what the parser reads; return what else can be asked for."""
+        waiting: defaultdict[tuple[bool, int], list[str]] = defaultdict(list)
         for some in _chunks(ids, _READ_AT_ONCE):
             letters = self._letters(some)
             settled = []
             for letter, found in zip(letters, self.read_letters(letters), strict=True):
                 if askable and _failed(found) and _may_be_asked(letter):
-                    waiting[letter.max_tokens].append(letter.id)
+                    waiting[_answered(letter), letter.max_tokens].append(letter.id)
                 else:
                     settled.append((letter, found))
             self._settle(settled)
         return waiting
 
-    def ask(self, waiting: dict[int, list[str]], model: ChatModel, chunk: int) -> None:
-        """Ask again, and settle every answer."""
-        for max_tokens, ids in waiting.items():
-            done, size = 0, chunk
-            while done < len(ids):
-                some = ids[done : done + size]
-                try:
-                    self._ask_some(some, model, max_tokens)
-                except BudgetExceeded:
-                    if len(some) == 1:
-                        raise
-                    size = len(some) // 2  # fewer may still be covered
-                    continue
-                done += len(some)
+    def ask(self, waiting: _Waiting, model: ChatModel, chunk: int) -> None:
+        """Ask again, first for what was never answered, and settle every answer."""
+        for answered, max_tokens in sorted(waiting, key=itemgetter(0)):
+            ask = partial(self._ask_some, model=model, max_tokens=max_tokens)
+            for some in _chunks(waiting[answered, max_tokens], chunk):
+                _, ended = within_budget(some, ask)
+                if ended is not None:
+                    raise ended
 
-    def _ask_some(self, ids: Sequence[str], model: ChatModel, max_tokens: int) -> None:
+    def _ask_some(self, ids: Sequence[str], model: ChatModel, max_tokens: int) -> list[Receipt]:
         letters = self._letters(ids)
         conversations = [letter.conversation or [] for letter in letters]
         answers = model.generate(conversations, max_tokens=max_tokens, role=_ASKED_ROLE)
@@ -156,6 +155,7 @@ class _Replay:
             for letter, answer in zip(letters, answers, strict=True)
         ]
         self._settle(list(zip(letters, read, strict=True)))
+        return [self.receipts[each] for each in ids]
 
     def read_letters(self, letters: Sequence[FailedAnswer]) -> list[Experience | Failure]:
         """What today's parser makes of answers."""
@@ -206,9 +206,14 @@ class _Replay:
             self._progress(list(receipts.values()))
 
 
+def _answered(letter: FailedAnswer) -> bool:
+    """Whether a model said anything: no time-out, and no budget that ended before."""
+    return bool(letter.text.strip())
+
+
 def _said(letter: FailedAnswer) -> Completion | Failure:
     """What a model said, or what kept it from saying anything."""
-    return Completion(text=letter.text) if letter.text.strip() else Failure(reason=letter.reason)
+    return Completion(text=letter.text) if _answered(letter) else Failure(reason=letter.reason)
 
 
 def _receipt(

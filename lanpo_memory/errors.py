@@ -53,6 +53,7 @@ __all__ = [
     "PoolVersionError",
     "PoolWriteError",
     "PromiseError",
+    "positive",
 ]
 
 
@@ -149,3 +150,13 @@ class EmbedderMismatchError(PoolError, ValueError):
 
 class HitRateWarning(UserWarning):
     """Hardly any problem finds an experience that is similar enough, or every one does."""
+
+
+def positive(name: str, value: int | None) -> None:
+    """Refuse a number below 1; `None`, where it means no limit, passes.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if value is not None and value < 1:
+        raise ConfigError(f"{name} must be at least 1, got {value}")

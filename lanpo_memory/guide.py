@@ -150,11 +150,9 @@ class Guide:
         known = self._close if self.relevance is None else None
         early = [f for f in (known, self._near, *self._further) if f is not None]
         late = [] if self.relevance is None else [self._close]
-        found = self._candidates(problems, early)
+        found = self._rescored(problems, self._candidates(problems, early))
         chosen = [
-            self._inter(
-                problem, self._rescored(problem, hits), late, None if seeds is None else seeds[i]
-            )
+            self._inter(problem, hits, late, None if seeds is None else seeds[i])
             for i, (problem, hits) in enumerate(zip(problems, found, strict=True))
         ]
         return chosen if self._abstractor is None else self._abstracted(problems, chosen)
@@ -228,22 +226,28 @@ class Guide:
         )
         return Inter(guidance, chosen.candidates)
 
-    def _rescored(self, problem: Problem, hits: list[Retrieved]) -> list[Retrieved]:
-        if self.relevance is None or not hits:
-            return hits
-        scores = self.relevance.score([(problem, hit.experience) for hit in hits])
-        scored = [
-            hit.model_copy(update={"similarity": float(score)})
-            for hit, score in zip(hits, scores, strict=True)
+    def _rescored(
+        self, problems: Sequence[Problem], found: list[list[Retrieved]]
+    ) -> list[list[Retrieved]]:
+        """Hits by relevance, best first: all pairs are scored in one call."""
+        pairs = [(p, hit) for p, hits in zip(problems, found, strict=True) for hit in hits]
+        if self.relevance is None or not pairs:
+            return found
+        scores = iter(self.relevance.score([(p, hit.experience) for p, hit in pairs]))
+        return [
+            sorted(
+                (hit.model_copy(update={"similarity": float(next(scores))}) for hit in hits),
+                key=lambda hit: -hit.similarity,
+            )
+            for hits in found
         ]
-        return sorted(scored, key=lambda hit: -hit.similarity)
 
     def best_similarities(self, problems: Sequence[Problem]) -> list[float]:
         """Return the similarity of each problem's best candidate, whatever gamma is, else -1."""
         found = self._retrieved(problems, [self._near, *self._further])
         return [
-            max((hit.similarity for hit in self._rescored(problem, hits)), default=-1.0)
-            for problem, hits in zip(problems, found, strict=True)
+            max((hit.similarity for hit in hits), default=-1.0)
+            for hits in self._rescored(problems, found)
         ]
 
     def explain(self, problem: Problem, *, seed: str | None = None) -> Inter:
@@ -262,7 +266,7 @@ class Guide:
             ruled_out |= {hit.experience.id for hit, reason in verdicts if reason is not None}
         kept = [hit for hit in hits if hit.experience.id not in ruled_out]
         rest = [hit for hit in hits if hit.experience.id in ruled_out]
-        scored = [*self._rescored(problem, kept), *rest]
+        scored = [*self._rescored([problem], [kept])[0], *rest]
         return self._inter(problem, scored, (*early, self._close), seed)
 
     # ------------------------------------------------------------------ intra-sample

@@ -426,7 +426,7 @@ class ExperiencePool:
 
 _BUFFER = 512  # vectors of new questions that wait for the next write: derived data
 _COUNTED = ("problem", "experience", "attempt", "exposure", "failure")
-_NO_LIMITS = Limits(capacity=None, per_step=None, attempts=None)
+_NO_LIMITS = Limits(capacity=None, per_step=None, attempts=None, failures=None)
 
 
 # Search brings numpy along: it comes with the first pool, not with the import.

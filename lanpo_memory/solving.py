@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard, get_args
 
-from lanpo_memory.errors import ConfigError, InvalidInputError
+from lanpo_memory.errors import BudgetExceeded, ConfigError, InvalidInputError, positive
 from lanpo_memory.guide import Guide, uniform
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import ChatModel, Prompts, SolvePrompts
-from lanpo_memory.turns import answering, read_turn, solving_part, usage_by_role
+from lanpo_memory.turns import answered_turn, read_turn, solving_part, usage_by_role
 from lanpo_memory.types import (
     Attempt,
     Completion,
@@ -101,7 +101,8 @@ class Solver:
         seed: int = 0,
         batch: int = 64,
     ) -> None:
-        _check_numbers(max_tokens=max_tokens, rounds=rounds, batch=batch)
+        for name, number in (("max_tokens", max_tokens), ("rounds", rounds), ("batch", batch)):
+            positive(name, number)
         if not 0.0 <= temperature < math.inf:
             raise ConfigError(f"temperature must be 0 or more, got {temperature}")
         if explore is not None and not 0.0 <= explore <= 1.0:
@@ -136,6 +137,8 @@ class Solver:
         """Yield the solutions of `solve` a batch at a time, each as soon as it is there.
 
         An error ends it and takes no batch away that was yielded. Settings are checked at once.
+        Where a budget is too small for a batch, smaller ones are tried, down to a single problem;
+        one that ends between two turns takes the turns before it along.
 
         Raises:
             ConfigError, InvalidInputError, BudgetExceeded: as `solve`.
@@ -148,8 +151,20 @@ class Solver:
                 "'self_correct'"
             )
         _check_problems(problems)
-        starts = range(0, len(problems), self.batch)
-        return (self._solve(problems[i : i + self.batch], mode) for i in starts)
+        return self._batches(problems, mode)
+
+    def _batches(self, problems: Sequence[Problem], mode: SolveMode) -> Iterator[list[Solution]]:
+        start, size = 0, self.batch
+        while start < len(problems):
+            calls = self.model.ledger.total.calls
+            try:
+                yield self._solve(problems[start : start + size], mode)
+            except BudgetExceeded:
+                if size == 1 or self.model.ledger.total.calls > calls:
+                    raise
+                size //= 2  # the first turn was refused as a whole: try for fewer
+            else:
+                start += size
 
     def explores(self, problem: Problem) -> bool:
         """Whether the coin of `explore` has this problem solved without experiences."""
@@ -207,7 +222,7 @@ class Solver:
     # ------------------------------------------------------------------ solutions
 
     def _solution(self, work: _Work, mode: SolveMode) -> Solution:
-        source = answering(work.turns)
+        source = answered_turn(work.turns)
         return Solution(
             problem=work.problem,
             mode=mode,
@@ -239,12 +254,6 @@ def _prompts_of(guide: Guide | None) -> SolvePrompts:
 
 def _reads_answers(prompts: Prompts) -> TypeGuard[SolvePrompts]:
     return all(callable(getattr(prompts, name, None)) for name in ("answer", "verdict"))
-
-
-def _check_numbers(**numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            raise ConfigError(f"{name} must be at least 1, got {number}")
 
 
 def _check_problems(problems: Any) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 
 from lanpo_memory.types import normalise
 
-__all__ = ["is_reworded", "is_same_template", "numbers", "same_numbers", "words"]
+__all__ = ["is_reworded", "is_same_template", "numbers", "same_numbers", "storable", "words"]
 
 _WORD = re.compile(r"\w+")
 # Bytes to bytes: letters in lower case, all that is in no word a blank.
@@ -22,6 +22,18 @@ _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _DECIMAL = re.compile(r"\d+\.\d+")
 _SHINGLE = 3
 _LONG = 20_000  # characters: longer texts are read again each time, so that the cache stays small
+
+
+def storable(text: str) -> str:
+    r"""Return a text that every store takes: without NUL and without halves of surrogate pairs.
+
+    >>> storable("a\0b \ud83d\ude00 \ud800!") == "ab \U0001f600 !"
+    True
+    """
+    text = text.replace("\0", "")
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")
 
 
 def words(text: str) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lanpo_memory.errors import InvalidInputError
+from lanpo_memory.parsing.thinking import spoken
 from lanpo_memory.protocols import SolvePrompts
+from lanpo_memory.texts import storable
 from lanpo_memory.types import (
     MAX_TEXT_CHARS,
     Completion,
@@ -18,7 +20,7 @@ from lanpo_memory.types import (
     Usage,
 )
 
-__all__ = ["answering", "read_turn", "reward_of", "rollout_of", "solving_part", "usage_by_role"]
+__all__ = ["answered_turn", "read_turn", "reward_of", "rollout_of", "solving_part", "usage_by_role"]
 
 
 def read_turn(
@@ -33,7 +35,7 @@ def read_turn(
     and so is one that no record can hold; NUL characters and lone surrogates are taken out.
     """
     turn = Turn(conversation=conversation, guidance=guidance, usage=_usage(answer))
-    text = "" if isinstance(answer, Failure) else _storable(answer.text)
+    text = "" if isinstance(answer, Failure) else storable(answer.text)
     if reason := _fault(answer, text):
         return turn.model_copy(update={"failure": reason})
     said = turn.model_copy(update={"text": text})
@@ -44,16 +46,12 @@ def read_turn(
 
 def _fault(answer: Completion | Failure, text: str) -> str:
     if isinstance(answer, Failure):
-        return _storable(answer.reason) or "the model gave no reason"
+        return storable(answer.reason) or "the model gave no reason"
     if not text.strip():
         return "the model answered with nothing"
     if len(text) > MAX_TEXT_CHARS:
         return f"the answer has {len(text):,} characters; at most {MAX_TEXT_CHARS:,} are kept"
     return ""
-
-
-def _storable(text: str) -> str:
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _usage(answer: Completion | Failure) -> Usage:
@@ -69,12 +67,16 @@ def _usage(answer: Completion | Failure) -> Usage:
 
 
 def solving_part(prompts: SolvePrompts, turn: Turn) -> str:
-    """Return the part that solves the problem; all of it where no sections can be told apart."""
+    """Return the part that solves the problem; all of it where no sections can be told apart.
+
+    What the model thought before it spoke is left out, unless there is nothing else.
+    """
     part = prompts.solution(turn.guidance.kind, turn.text)
-    return part if part and part.strip() else turn.text
+    said = part if part and part.strip() else turn.text
+    return spoken(said).text.strip() or said
 
 
-def answering(turns: Sequence[Turn]) -> Turn:
+def answered_turn(turns: Sequence[Turn]) -> Turn:
     """Return the last turn with an answer, else the last with a text, else the last."""
     answered = [turn for turn in turns if turn.answer is not None]
     said = [turn for turn in turns if turn.text]
@@ -129,7 +131,7 @@ def rollout_of(
     >>> rollout_of(solution, correct=True).completion
     'It is 5.'
     """
-    source = answering(solution.turns) if solution.turns else None
+    source = answered_turn(solution.turns) if solution.turns else None
     if source is None or not source.text:
         raise InvalidInputError(
             f"the solution of {solution.problem.text[:60]!r} has no text to learn from: "

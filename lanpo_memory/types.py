@@ -556,12 +556,16 @@ class Limits(_Frozen):
     ``by="utility"`` drops the lesson whose utility can at best be the lowest (upper bound of its
     95 % interval). A lesson with fewer than `min_exposures` counts as possibly perfect, so that
     newcomers stay until they were tried.
+
+    In the whole pool: `failures` failed answers, of which each may hold its question; the oldest
+    go first.
     """
 
     # 32 entries a problem, 8 new ones a problem and step: arXiv 2510.16552, appendix.
     capacity: int | None = Field(default=32, ge=1)
     per_step: int | None = Field(default=8, ge=1)
     attempts: int | None = Field(default=8, ge=1)
+    failures: int | None = Field(default=10_000, ge=1)
     by: Literal["fifo", "utility"] = "fifo"
     min_exposures: int = Field(default=8, ge=1)
 
@@ -683,9 +687,3 @@ class Solution(_Frozen):
     turns: tuple[Turn, ...] = ()
     failure: str = ""
     ledger: Mapping[str, Usage] = Field(default_factory=dict)
-
-    @property
-    def guidance(self) -> Guidance:
-        """The guidance of the turn that the answer comes from."""
-        answered = [turn for turn in self.turns if turn.answer is not None]
-        return (answered or self.turns)[-1].guidance if self.turns else Guidance()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from lanpo_memory.errors import ConfigError
 from lanpo_memory.ledger import Ledger, token_bound
 from lanpo_memory.types import Completion, Failure, Messages, Usage
 from lanpo_rl.collective import spread
@@ -25,8 +26,9 @@ class PolicyModel:
     """Lets the policy of a `GRPOTrainer` answer, through the same path as its rollouts.
 
     A collective operation: every rank calls it with the same conversations, each generates a
-    share, and all get all answers. Sampling draws from a fork of the random state: the rollouts to
-    come do not notice. What `stop` cuts off has been generated all the same.
+    share, and all get all answers. Where there are several ranks it writes summaries only: what
+    rank 0 alone would ask, the others would wait for. Sampling draws from a fork of the random
+    state: the rollouts to come do not notice. What `stop` cuts off has been generated all the same.
 
     Args:
         trainer: whose policy it is; transformers and vLLM generation both work.
@@ -49,6 +51,7 @@ class PolicyModel:
         role: str = "solve",
     ) -> list[Completion | Failure]:
         """See `ChatModel.generate`."""
+        self._check_role(role)
         most = sum(map(token_bound, conversations)) + len(conversations) * max_tokens
         started = time.perf_counter()
         with (
@@ -73,6 +76,13 @@ class PolicyModel:
                     )
                 )
         return list(timed)
+
+    def _check_role(self, role: str) -> None:
+        if role not in _STREAMS and self._trainer.accelerator.num_processes > 1:
+            raise ConfigError(
+                f"the policy cannot {role} on several ranks: the main process alone would ask it. "
+                "Give the reflector, judge or abstractor a model of its own"
+            )
 
     def _answered(
         self, conversations: list[Messages], max_tokens: int, stop: Sequence[str]

@@ -7,7 +7,7 @@ from typing import Any
 
 from lanpo_memory.types import Problem
 
-__all__ = ["problem_of", "storable"]
+__all__ = ["problem_of"]
 
 
 def problem_of(row: dict[str, Any]) -> Problem:
@@ -24,8 +24,3 @@ def _last_user_text(messages: Sequence[dict[str, Any]]) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.get("text", "") for part in content)
-
-
-def storable(text: str) -> str:
-    """Decoded tokens may hold NUL or broken surrogates, which no store takes."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()

@@ -31,6 +31,7 @@ from lanpo_memory.answering import answer
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import ExperienceAdapter, Prompts
+from lanpo_memory.texts import storable
 from lanpo_memory.types import (
     Completion,
     Guidance,
@@ -45,7 +46,7 @@ from lanpo_rl.metrics import memory_metrics, reward_metrics
 from lanpo_rl.objectives import distill_advantages, halves_advantages
 from lanpo_rl.policy import PolicyModel
 from lanpo_rl.rewards import SectionReward, completion_text
-from lanpo_rl.rows import problem_of, storable
+from lanpo_rl.rows import problem_of
 
 __all__ = ["LanpoTrainer"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from lanpo_memory.answering import within_budget
 from lanpo_memory.audit.records import Verdict
-from lanpo_memory.errors import BudgetExceeded
 from lanpo_memory.parsing.thinking import spoken
 from lanpo_memory.prompts.quoting import quote, quote_experience
 from lanpo_memory.protocols import ChatModel
@@ -84,28 +84,21 @@ def ask_about(
 ) -> tuple[list[Verdict], str]:
     """Return verdicts on the entries in order, and why there are fewer of them, if there are."""
     verdicts: list[Verdict] = []
-    try:
-        for answer in _answers(model, [prompts.audit(entry) for entry in entries]):
-            verdicts.append(_read(prompts, answer))
-            if progress is not None:
-                progress(len(verdicts), len(entries))
-    except BudgetExceeded as error:  # what was measured and asked is worth a report
-        return verdicts, str(error)
+
+    def ask(some: Sequence[Experience]) -> list[Verdict]:
+        conversations = [prompts.audit(entry) for entry in some]
+        answers = model.generate(conversations, max_tokens=_MAX_TOKENS, role="judge")
+        read = [_read(prompts, answer) for answer in answers]
+        verdicts.extend(read)
+        if progress is not None:
+            progress(len(verdicts), len(entries))
+        return read
+
+    for start in range(0, len(entries), _CHUNK):
+        _, ended = within_budget(entries[start : start + _CHUNK], ask)
+        if ended is not None:  # what was measured and asked is worth a report
+            return verdicts, str(ended)
     return verdicts, ""
-
-
-def _answers(model: ChatModel, conversations: Sequence[Messages]) -> Iterator[Completion | Failure]:
-    size, start = _CHUNK, 0
-    while start < len(conversations):
-        chunk = conversations[start : start + size]
-        try:
-            yield from model.generate(chunk, max_tokens=_MAX_TOKENS, role="judge")
-        except BudgetExceeded:
-            if len(chunk) == 1:
-                raise
-            size = len(chunk) // 2  # as many as the budget still allows
-            continue
-        start += len(chunk)
 
 
 def _read(prompts: AuditPrompts, answer: Completion | Failure) -> Verdict:

@@ -1,75 +1,38 @@
-"""How much a lesson says, how much of it was copied, and how often it is said."""
+"""How much a lesson says, and how often it is said."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from lanpo_memory.summarizers.extractive import MASK
 from lanpo_memory.texts import numbers, words
 from lanpo_memory.types import Experience
 
-__all__ = [
-    "copied_share",
-    "lesson_text",
-    "near_duplicates",
-    "number_density",
-    "numbers_repeated",
-    "shared_words",
-]
+__all__ = ["lesson_text", "near_duplicates", "number_density", "shared_words"]
 
-_RUN = 8  # words: what two people hardly write alike by chance
 _TELLING = 4  # letters: shorter words stand in every text
 _LIST_NUMBER = re.compile(r"^\s*(?:step\s+)?\(?\d{1,3}[.):]\s+", re.IGNORECASE | re.MULTILINE)
-_ANY_NUMBER = re.compile(rf"\d+(?:[.,/:]\d+)*|{re.escape(MASK)}")
-
-_Run = tuple[str, ...]
 
 
 def lesson_text(experience: Experience) -> str:
-    """Return all that an experience says, without the numbers of its list items."""
+    """Return all that an experience says."""
     said = (experience.thoughts, *experience.principles, *experience.pitfalls)
-    return _LIST_NUMBER.sub("", "\n".join(part for part in said if part.strip()))
-
-
-def copied_share(text: str, sources: Iterable[str]) -> float | None:
-    """Return the share of a text's runs of eight words that stand in one of the sources.
-
-    Numbers count as equal, and so do masked ones: a copy with other numbers is a copy. `None` for
-    a text of fewer than eight words.
-
-    >>> told = "Add the 4 hens to the 3 ducks, then halve it."
-    >>> copied_share("Add the [n] hens to the [n] ducks and go home.", [told])
-    0.25
-    """
-    runs = _runs(text)
-    if not runs:
-        return None
-    known = {run for source in sources for run in _runs(source)}
-    return sum(run in known for run in runs) / len(runs)
-
-
-def _runs(text: str) -> list[_Run]:
-    tokens = words(_ANY_NUMBER.sub(" 0 ", text))
-    return [tuple(tokens[i : i + _RUN]) for i in range(len(tokens) - _RUN + 1)]
+    return "\n".join(part for part in said if part.strip())
 
 
 def number_density(text: str) -> float:
-    """Return how many numbers there are for each hundred words, numbers counted as words."""
-    n = len(words(text))
-    return 100 * numbers(text).total() / n if n else 0.0
+    r"""Return how many numbers there are for each hundred words, numbers counted as words.
 
+    Those that only count the items of a list are left out.
 
-def numbers_repeated(text: str, problem: str) -> float | None:
-    """Return the share of the problem's different numbers that stand in a text, too.
-
-    >>> numbers_repeated("Halve the 48.", "48 clips in April, 24 in May: how many?")
-    0.5
+    >>> number_density("1. Halve it.\n2. Add 7.")
+    25.0
     """
-    given = numbers(problem).keys()
-    return len(given & numbers(text).keys()) / len(given) if given else None
+    said = _LIST_NUMBER.sub("", text)
+    n = len(words(said))
+    return 100 * numbers(said).total() / n if n else 0.0
 
 
 def shared_words(text: str, problem: str) -> float | None:

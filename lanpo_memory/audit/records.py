@@ -22,12 +22,11 @@ class _Record(BaseModel):
 class AuditedEntry(_Record):
     """The figures of one experience. `None` where there is nothing to measure.
 
-    `tokens` is a rough count, four characters each. `copied` is the share of the lesson's runs of
-    eight words that stand in its problem or in one of `attempts` stored attempts at it, whatever
-    the numbers in them; `None` for a lesson of fewer words. `numbers_per_100_words` leaves out the
-    numbers of list items; `numbers_repeated` is the share of the problem's numbers that the lesson
-    repeats, `None` where the problem has none; `shared_words` the share of the lesson's different
-    words of four letters and more that stand in the problem, too.
+    `tokens` is a rough count, four characters each. `copied` and `numbers_repeated` are what
+    `CopyCheck` looks at: `copied_share` of the lesson against its problem and `attempts` stored
+    attempts at it, and `number_share` of the problem's numbers. `numbers_per_100_words` leaves out
+    the numbers of list items; `shared_words` is the share of the lesson's different words of four
+    letters and more that stand in the problem, too.
 
     `duplicates` counts the pool's other experiences with the same lesson, `near_duplicates` the
     sample's other lessons that share four of five words with this one. `age_steps` counts from the
@@ -46,10 +45,10 @@ class AuditedEntry(_Record):
     characters: int
     words: int
     tokens: int
-    copied: float | None
+    copied: float
     attempts: int
     numbers_per_100_words: float
-    numbers_repeated: float | None
+    numbers_repeated: float
     shared_words: float | None
     duplicates: int
     near_duplicates: int

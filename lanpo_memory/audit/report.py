@@ -16,9 +16,9 @@ _DIGITS = {
 }
 _THAT, _FIRST = "that", "first words"  # columns of text
 NOTES = (
-    "share copied: of runs of eight words, those that stand in the problem or a stored attempt.",
+    "share copied: of its words, four in a row or more, from the problem or a stored attempt.",
     "Numbers count as equal there: a copy with other or masked numbers is a copy.",
-    "problem's numbers repeated: of its different numbers, those that stand in the lesson, too.",
+    "problem's numbers repeated: of its different ones, those in the lesson; one alone is none.",
     "words shared with the problem: of the lesson's different words of four letters and more.",
     "nearly the same: the sets of words overlap by 80 % (Jaccard index).",
     "utility and uplift: of those lessons that were ever shown; see `lanpo pool utility`.",

@@ -10,19 +10,18 @@ from typing import Any, NamedTuple
 
 from lanpo_memory.audit.asking import AuditPrompts, EnglishAuditPrompts, ask_about
 from lanpo_memory.audit.measures import (
-    copied_share,
     lesson_text,
     near_duplicates,
     number_density,
-    numbers_repeated,
     shared_words,
 )
 from lanpo_memory.audit.records import Audit, AuditedEntry, Outcome, Verdict
 from lanpo_memory.audit.summing import examples, shares_of, spreads_of
-from lanpo_memory.errors import ConfigError, InvalidInputError
+from lanpo_memory.errors import InvalidInputError, positive
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.protocols import ChatModel
 from lanpo_memory.selection import approximate_tokens
+from lanpo_memory.summarizers.copy_check import copied_share, number_share
 from lanpo_memory.texts import words
 from lanpo_memory.types import Attempt, Experience, fingerprint
 from lanpo_memory.utility import Utility
@@ -68,11 +67,10 @@ def audit(
     >>> lesson = Experience(problem=Problem(text="2 + 3?"), principles=("Count on from 3.",))
     >>> receipts = pool.add([lesson])
     >>> found = audit(pool)
-    >>> found.entries[0].words, found.spreads["numbers_repeated"].median
-    (4, 0.5)
+    >>> found.entries[0].words, found.spreads["numbers_per_100_words"].median
+    (4, 25.0)
     """
-    if sample < 1:
-        raise ConfigError(f"sample must be at least 1, got {sample}")
+    positive("sample", sample)
     utility = pool.utility()
     with pool.store.view():
         drawn = _draw(pool, sample, seed)
@@ -160,7 +158,7 @@ def _measured(
         copied=copied_share(text, [problem, *(attempt.text for attempt in attempts)]),
         attempts=len(attempts),
         numbers_per_100_words=number_density(text),
-        numbers_repeated=numbers_repeated(text, problem),
+        numbers_repeated=number_share(text, problem),
         shared_words=shared_words(text, problem),
         duplicates=drawn.lessons[experience.lesson_id] - 1,
         near_duplicates=alike,

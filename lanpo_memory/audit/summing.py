@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lanpo_memory.audit.records import AuditedEntry, Example, Share, Spread
+from lanpo_memory.summarizers import CopyCheck
 
 __all__ = ["CONDITIONS", "MEASURES", "WORST", "examples", "shares_of", "spreads_of"]
 
@@ -30,6 +31,7 @@ MEASURES = {
 
 # A summary has at most 2048 tokens: arXiv 2510.16552, appendix.
 _LONG = 2048
+_CHECK = CopyCheck()
 _MUCH = 0.5
 _EXAMPLES = 3
 
@@ -38,12 +40,12 @@ _Condition = Callable[[AuditedEntry], bool | None]  # None: cannot be asked of t
 CONDITIONS: dict[str, tuple[str, _Condition]] = {
     "long": (f"are longer than {_LONG:,} tokens", lambda e: e.tokens > _LONG),
     "copied": (
-        "are copied from problem or attempt for half or more of their runs of eight words",
-        lambda e: None if e.copied is None else e.copied >= _MUCH,
+        f"are copied for more than {_CHECK.max_copied:.0%}, which the copy check refuses",
+        lambda e: e.copied > _CHECK.max_copied,
     ),
     "numbers_repeated": (
-        "repeat half or more of their problem's numbers",
-        lambda e: None if e.numbers_repeated is None else e.numbers_repeated >= _MUCH,
+        f"repeat over {_CHECK.max_numbers:.0%} of their problem's numbers, which the check refuses",
+        lambda e: e.numbers_repeated > _CHECK.max_numbers,
     ),
     "shared_words": (
         "share half or more of their words with their problem",

@@ -18,11 +18,12 @@ from lanpo_memory.cli.models import (
     MaxCallsOption,
     MaxCostOption,
     MaxTokensOption,
+    ledger_of,
     load_model,
     print_ledger,
 )
 from lanpo_memory.cli.terminal import cut, progress, to_screen, wrapped
-from lanpo_memory.errors import BudgetExceeded, ConfigError, InvalidInputError
+from lanpo_memory.errors import BudgetExceeded, InvalidInputError
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.pool import ExperiencePool
 
@@ -69,12 +70,16 @@ def audit(
 
     Example: lanpo audit pool.db --sample 200 --out audits/today
     """
-    budget = {"max_calls": max_calls, "max_tokens": max_tokens, "max_cost": max_cost}
-    _check_asking(model, {**budget, "api_base": api_base})
+    ledger = ledger_of(
+        model,
+        api_base=api_base,
+        max_calls=max_calls,
+        max_tokens=max_tokens,
+        max_cost=max_cost,
+    )
     if out is not None:
         _make(out)
     console = to_screen()
-    ledger = Ledger(max_calls=max_calls, max_tokens=max_tokens, max_cost=max_cost)
     with look_into(pool, namespace) as opened:
         found = _audited(opened, sample, seed, model, ledger, api_base)
     _print(console, found)
@@ -89,12 +94,6 @@ def audit(
         raise BudgetExceeded(
             f"{judged:,} of {len(found.entries):,} entries were judged. {found.stopped}"
         )
-
-
-def _check_asking(model: str | None, options: dict[str, object]) -> None:
-    named = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
-    if model is None and named:
-        raise ConfigError(f"{named[0]} is about a model; name one with --model MODEL")
 
 
 def _audited(

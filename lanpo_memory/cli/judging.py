@@ -11,19 +11,21 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.text import Text
 
 from lanpo_memory.calibration import gamma_of
 from lanpo_memory.cli.common import NamespaceOption, PoolOption, command
 from lanpo_memory.cli.embedding import Bf16Option, EmbedderOption, searchable
 from lanpo_memory.cli.models import (
+    INTERRUPTED,
     ApiBaseOption,
     MaxCallsOption,
     MaxCostOption,
     MaxTokensOption,
     ModelOption,
     check_answering,
+    ledger_of,
     load_model,
+    print_faults,
     print_ledger,
 )
 from lanpo_memory.cli.problems import read_problems
@@ -38,7 +40,6 @@ from lanpo_memory.types import Experience, Problem
 __all__ = ["judge"]
 
 _CHUNK = 64  # pairs asked and kept at once: what an interruption can lose
-_INTERRUPTED = 130  # what shells report for a command that was stopped by Ctrl-C
 _BLOCK = 64  # problems searched at once
 _LABEL = 12  # cells
 _AGAIN = ": no answer, so they are not kept; the same command asks again"
@@ -88,7 +89,13 @@ def judge(
     """
     given, errors = (None, []) if problems is None else read_problems(problems)
     console = to_screen()
-    ledger = Ledger(max_calls=max_calls, max_tokens=max_tokens, max_cost=max_cost)
+    ledger = ledger_of(
+        model,
+        api_base=api_base,
+        max_calls=max_calls,
+        max_tokens=max_tokens,
+        max_cost=max_cost,
+    )
     with searchable(pool, namespace, embedder, bf16=bf16) as opened:
         scorer = JudgeRelevance(
             load_model(model, ledger, api_base=api_base), store=opened.store, chunk=_CHUNK
@@ -106,11 +113,11 @@ def judge(
         except KeyboardInterrupt:
             print_ledger(console, ledger)
             report().print(f"stopped: {work.so_far()}; the same command goes on from there")
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
         gamma = gamma_of(opened.store, scorer)
     _print_summary(console, work, len(asked), gamma)
     print_ledger(console, ledger)
-    _print_errors(console, errors)
+    print_faults(console, [("not read:", error) for error in errors])
     if errors or scorer.failed:
         raise typer.Exit(1)
 
@@ -190,10 +197,3 @@ def _print_summary(console: Console, work: _Work, problems: int, gamma: float) -
         ("judge", scorer.fingerprint),
     ):
         console.print(wrapped(f"{label:<{_LABEL}}", text, console))
-
-
-def _print_errors(console: Console, errors: Sequence[str]) -> None:
-    for error in errors[:20]:
-        console.print(Text.assemble(("not read:", "red"), f" {error}"))
-    if len(errors) > 20:
-        console.print(f"... and {len(errors) - 20} more lines that could not be read")

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from lanpo_memory.cli.terminal import defused, waiting, wrapped
-from lanpo_memory.errors import NoAnswerError
+from lanpo_memory.errors import ConfigError, NoAnswerError
 from lanpo_memory.ledger import Ledger
 
 if TYPE_CHECKING:
     from lanpo_memory.models import LiteLLMModel, TransformersModel
 
 __all__ = [
+    "INTERRUPTED",
     "ApiBaseOption",
     "MaxCallsOption",
     "MaxCostOption",
     "MaxTokensOption",
     "ModelOption",
     "check_answering",
+    "ledger_of",
     "load_model",
+    "print_faults",
     "print_ledger",
 ]
 
+INTERRUPTED = 130
+"""What shells report for a command that was stopped by Ctrl-C."""
+
 _MOST_REASONS = 3  # shown for each role
+_MOST_FAULTS = 20
 _SILENCE = 16  # calls in a row from the start that may fail
 
 ModelOption = Annotated[
@@ -41,7 +50,11 @@ ModelOption = Annotated[
 ]
 ApiBaseOption = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Address of an OpenAI-compatible server, e.g. of vLLM."),
+    typer.Option(
+        metavar="URL",
+        help="Address of an OpenAI-compatible server, e.g. of vLLM. The key from the environment "
+        "is sent there.",
+    ),
 ]
 MaxCallsOption = Annotated[
     int | None, typer.Option(min=0, metavar="N", help="Budget: most requests, tries included.")
@@ -52,6 +65,27 @@ MaxTokensOption = Annotated[
 MaxCostOption = Annotated[
     float | None, typer.Option(min=0.0, metavar="USD", help="Budget: most US dollars.")
 ]
+
+
+def ledger_of(
+    model: str | None,
+    *,
+    api_base: str | None,
+    max_calls: int | None,
+    max_tokens: int | None,
+    max_cost: float | None,
+) -> Ledger:
+    """Return the ledger of a command, with the budget that its options set.
+
+    Raises:
+        ConfigError: an option is about a model, and none is named.
+    """
+    limits = {"max_calls": max_calls, "max_tokens": max_tokens, "max_cost": max_cost}
+    given = [name for name, value in {**limits, "api_base": api_base}.items() if value is not None]
+    if model is None and given:
+        option = given[0].replace("_", "-")
+        raise ConfigError(f"--{option} is about a model; name one with --model MODEL")
+    return Ledger(max_calls=max_calls, max_tokens=max_tokens, max_cost=max_cost)
 
 
 def load_model(
@@ -104,3 +138,11 @@ def print_ledger(console: Console, ledger: Ledger) -> None:
         )
         for reason, n in ledger.reasons(role)[:_MOST_REASONS]:
             console.print(wrapped(" " * 12, f"no answer, {n:,} x: {defused(reason)}", console))
+
+
+def print_faults(console: Console, faults: Sequence[tuple[str, str]]) -> None:
+    """Name the first of what went wrong, a line each: a label such as ``not read:``, and what."""
+    for label, text in faults[:_MOST_FAULTS]:
+        console.print(Text.assemble((label, "red"), f" {defused(text)}"))
+    if len(faults) > _MOST_FAULTS:
+        console.print(f"... and {len(faults) - _MOST_FAULTS:,} more")

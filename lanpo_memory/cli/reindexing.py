@@ -9,14 +9,13 @@ import typer
 
 from lanpo_memory.cli.common import NamespaceOption, PoolOption, command, look_into
 from lanpo_memory.cli.embedding import Bf16Option, embed_all, load_embedder
+from lanpo_memory.cli.models import INTERRUPTED
 from lanpo_memory.cli.terminal import report, to_screen
 from lanpo_memory.embedders import CachedEmbedder
 from lanpo_memory.protocols import Embedder, ExperienceStore
 from lanpo_memory.reindex import recorded_embedder
 
 __all__ = ["reindex"]
-
-_INTERRUPTED = 130  # what shells report for a command that was stopped by Ctrl-C
 
 
 @command()
@@ -57,7 +56,7 @@ def reindex(
                 f"stopped: {done:,} of {of:,} problems are embedded and stay so. Go on with: "
                 f"lanpo pool reindex --embedder {shlex.quote(embedder)} {options}"
             )
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
     console = to_screen()
     console.print(
         f"{embedded:,} problems embedded, {total - embedded:,} were there already: {pool}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,11 +12,13 @@ from rich.table import Table
 
 from lanpo_memory.cli.common import NamespaceOption, PoolOption, command, look_into
 from lanpo_memory.cli.models import (
+    INTERRUPTED,
     ApiBaseOption,
     MaxCallsOption,
     MaxCostOption,
     MaxTokensOption,
     check_answering,
+    ledger_of,
     load_model,
     print_ledger,
 )
@@ -31,7 +33,6 @@ from lanpo_memory.types import Experience, Failure, Receipt
 
 __all__ = ["retry"]
 
-_INTERRUPTED = 130  # what shells report for a command that was stopped by Ctrl-C
 _READABLE = ("readable", "")
 _REASON_CELLS = 100
 
@@ -52,10 +53,6 @@ def retry(
         ),
     ] = None,
     api_base: ApiBaseOption = None,
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many, oldest first."),
-    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only look: change nothing, ask nobody.")
     ] = False,
@@ -66,22 +63,30 @@ def retry(
     """Read the failed answers of a pool again, and make experiences of them.
 
     Today's parser may read what an older one could not. With --model, summaries that still cannot
-    be read are asked for again, if it is known how they were asked for. What is read leaves the
-    failed answers in the same transaction; the others stay. The exit code is 1 if any are left.
+    be read are asked for again, if it is known how they were asked for: first those that never got
+    an answer (a time-out, the end of a budget), then the others, the oldest of each first. Reading
+    costs nothing; the budgets bound what asking costs. What is read leaves the failed answers in
+    the same transaction; the others stay. The exit code is 1 if any are left.
 
     Example: lanpo pool retry --pool pool.db --model openai/gpt-4o-mini --max-calls 100
     """
-    budget = {"max_calls": max_calls, "max_tokens": max_tokens, "max_cost": max_cost}
-    _check_asking(model, dry_run, {**budget, "api_base": api_base})
+    ledger = ledger_of(
+        model,
+        api_base=api_base,
+        max_calls=max_calls,
+        max_tokens=max_tokens,
+        max_cost=max_cost,
+    )
+    if model is not None and dry_run:
+        raise ConfigError("--dry-run asks nobody: leave out --model, or --dry-run")
     console = to_screen()
     with look_into(pool, namespace) as opened:
         if dry_run:
-            counts = _looked_at(opened, limit)
+            counts = _looked_at(opened)
             settled = sum(n for (status, _), n in counts.items() if status != "failed")
             left = opened.store.count("failure") - settled
         else:
-            ledger = Ledger(max_calls=max_calls, max_tokens=max_tokens, max_cost=max_cost)
-            counts = _retried(opened, model, api_base, ledger, limit, console)
+            counts = _retried(opened, model, api_base, ledger, console)
             left = opened.store.count("failure")
         size = len(opened)
     _print(console, counts)
@@ -96,21 +101,12 @@ def retry(
 Counts = Counter[tuple[str, str]]
 
 
-def _check_asking(model: str | None, dry_run: bool, settings: Mapping[str, object]) -> None:
-    """Refuse settings that would have no effect."""
-    given = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
-    if model is None and given:
-        raise ConfigError(f"{given[0]} needs a model to ask: give --model, too")
-    if model is not None and dry_run:
-        raise ConfigError("--dry-run asks nobody: leave out --model, or --dry-run")
-
-
-def _looked_at(pool: ExperiencePool, limit: int | None) -> Counts:
+def _looked_at(pool: ExperiencePool) -> Counts:
     """What today's parser makes of the answers."""
     counts: Counts = Counter()
     with progress() as bar:
-        task = bar.add_task("reading", total=_total(pool, limit))
-        for _, found in read_again(pool, prompts=EnglishPrompts(), limit=limit):
+        task = bar.add_task("reading", total=pool.store.count("failure"))
+        for _, found in read_again(pool, prompts=EnglishPrompts()):
             counts[_outcome(found)] += 1
             bar.advance(task)
     return counts
@@ -125,14 +121,13 @@ def _retried(
     model: str | None,
     api_base: str | None,
     ledger: Ledger,
-    limit: int | None,
     console: Console,
 ) -> Counts:
     """Read again; where it is stopped, say first what was done until then."""
     counts: Counts = Counter()
     asked = None if model is None else load_model(model, ledger, api_base=api_base)
     with progress() as bar:
-        task = bar.add_task("retrying", total=_total(pool, limit))
+        task = bar.add_task("retrying", total=pool.store.count("failure"))
 
         def note(receipts: Sequence[Receipt]) -> None:
             counts.update((receipt.status, receipt.reason) for receipt in receipts)
@@ -140,7 +135,7 @@ def _retried(
             check_answering(ledger)
 
         try:
-            retry_answers(pool, prompts=EnglishPrompts(), model=asked, limit=limit, progress=note)
+            retry_answers(pool, prompts=EnglishPrompts(), model=asked, progress=note)
         except (BudgetExceeded, NoAnswerError, KeyboardInterrupt) as stopped:
             bar.stop()
             _print(console, counts)
@@ -148,13 +143,8 @@ def _retried(
             if isinstance(stopped, LanpoError):
                 raise
             report().print("stopped: what was read is stored; the same command goes on from there")
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
     return counts
-
-
-def _total(pool: ExperiencePool, limit: int | None) -> int:
-    there = pool.store.count("failure")
-    return there if limit is None else min(limit, there)
 
 
 def _print(console: Console, counts: Counts) -> None:

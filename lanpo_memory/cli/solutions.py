@@ -15,14 +15,22 @@ from lanpo_memory.types import Solution
 __all__ = ["FORMAT", "SolutionFile", "row_of", "solution_of"]
 
 FORMAT = "lanpo-solution"
+_SOLVED_WITH = ("model", "settings")
 _START = json.dumps({"format": FORMAT})[:-1].encode()  # how each line begins
 
-Key = tuple[str, str, str]  # problem id, mode, model
+Key = tuple[str, str, str, str]  # problem id, mode, model, settings
 
 
-def row_of(solution: Solution, model: str) -> dict[str, Any]:
-    """Return a solution as a line's object: its fields, and the name of the model."""
-    return {"format": FORMAT, "model": model, **solution.model_dump(mode="json")}
+def row_of(solution: Solution, model: str, settings: str) -> dict[str, Any]:
+    """Return a solution as a line's object: its fields, and what it was solved with.
+
+    Args:
+        solution: what becomes the line.
+        model: the name of the model.
+        settings: a fingerprint of all else that decided the answer.
+    """
+    solved_with = {"model": model, "settings": settings}
+    return {"format": FORMAT, **solved_with, **solution.model_dump(mode="json")}
 
 
 def solution_of(row: Any) -> Solution:
@@ -33,16 +41,17 @@ def solution_of(row: Any) -> Solution:
     """
     if not isinstance(row, dict) or row.get("format") != FORMAT:
         raise InvalidInputError("the line holds no solution")
-    if not isinstance(row.get("model"), str):
-        raise InvalidInputError("the line does not say which model solved it")
-    return Solution(**{name: row[name] for name in row if name not in ("format", "model")})
+    if not all(isinstance(row.get(name), str) for name in _SOLVED_WITH):
+        raise InvalidInputError("the line does not say which model solved it with which settings")
+    return Solution(**{name: row[name] for name in row.keys() - {"format", *_SOLVED_WITH}})
 
 
 class SolutionFile:
     """Where solutions go: what is acknowledged is on the disk, and nothing is written over.
 
     Half a last line, left by a kill, is taken off before more is written. A whole file of anything
-    else is refused, and not touched.
+    else is refused, and not touched. `finished` says what stands in it, and what it was solved
+    with: problem id, mode, model, settings.
 
     Raises:
         InvalidInputError: the file holds something else, or cannot be read or written.
@@ -66,20 +75,21 @@ class SolutionFile:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def write(self, solutions: Sequence[Solution], model: str) -> None:
+    def write(self, solutions: Sequence[Solution], *, model: str, settings: str) -> None:
         """Append solutions; they survive kill -9 and a power cut from then on.
 
         Raises:
             InvalidInputError: the disk refuses.
         """
-        rows = [json.dumps(row_of(each, model), ensure_ascii=False) + "\n" for each in solutions]
+        rows = [row_of(each, model, settings) for each in solutions]
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         try:
-            self._file.write("".join(rows).encode())
+            self._file.write("".join(lines).encode())
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise self._unwritable(error) from error
-        self.finished |= {(each.problem.id, each.mode, model) for each in solutions}
+        self.finished |= {(each.problem.id, each.mode, model, settings) for each in solutions}
 
     def _opened(self) -> BinaryIO:
         file = self.path.open("ab")
@@ -104,7 +114,7 @@ class SolutionFile:
             raise InvalidInputError(
                 f"{self.path}, line {number}: {error}. The file was not touched; write to another"
             ) from None
-        self.finished.add((solution.problem.id, solution.mode, row["model"]))
+        self.finished.add((solution.problem.id, solution.mode, row["model"], row["settings"]))
 
     def _lines(self) -> Iterator[bytes]:
         with self.path.open("rb") as file:

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from lanpo_memory.cli.common import NamespaceOption, command, spared, tools
 from lanpo_memory.cli.embedding import Bf16Option, EmbedderOption, searchable
@@ -21,7 +20,9 @@ from lanpo_memory.cli.models import (
     MaxTokensOption,
     ModelOption,
     check_answering,
+    ledger_of,
     load_model,
+    print_faults,
     print_ledger,
 )
 from lanpo_memory.cli.problems import read_problems
@@ -30,14 +31,19 @@ from lanpo_memory.cli.terminal import counted, cut, progress, report, to_screen
 from lanpo_memory.cli.traces import print_solution
 from lanpo_memory.errors import BudgetExceeded, ConfigError
 from lanpo_memory.guide import Guide
-from lanpo_memory.ledger import Ledger
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.solving import MODES, Solver
-from lanpo_memory.types import Problem, Solution, SolveMode
+from lanpo_memory.types import Problem, Solution, SolveMode, fingerprint
 
 __all__ = ["solve"]
 
-_SHOWN = 20  # lines about what went wrong
+
+class _Way(NamedTuple):
+    """What a problem is solved with."""
+
+    mode: SolveMode
+    model: str
+    settings: str
 
 
 @command(of=tools)
@@ -56,8 +62,8 @@ def solve(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where the solutions of --data go, one JSON object a line. What stands in it is "
-            "not asked again.",
+            help="Where the solutions of --data go, one JSON object a line. What stands in it, "
+            "solved with the same settings, is not asked again.",
         ),
     ] = None,
     pool: Annotated[
@@ -118,15 +124,24 @@ def solve(
     """Solve a question, or a file of problems, with a model and what a pool has learned.
 
     The pool is only read. With --data the command can be stopped and started again: problems whose
-    solution by this model in this mode stands in --out are not asked twice. Problems that got no
-    answer from the model at all are named and left for the next time; the exit code is 1 then.
+    solution by this model, in this mode and with the same settings stands in --out are not asked
+    twice. Settings are pool and namespace, embedder, gamma, number of experiences, --explore with
+    its seed, rounds, temperature and answer length, as far as the mode uses them; what the pool
+    holds is none. Lines of other settings stay and do not count. Problems that got no answer from
+    the model at all are named and left for the next time; the exit code is 1 then.
 
     Example: lanpo solve "How many eggs are left?" --model openai/gpt-4o-mini --pool pool.db
     """
     chosen = _mode(mode, pool)
     _check_way(question, data, out, as_json=as_json)
     problems, errors = _asked(question, data)
-    ledger = Ledger(max_calls=max_calls, max_tokens=max_tokens, max_cost=max_cost)
+    ledger = ledger_of(
+        model,
+        api_base=api_base,
+        max_calls=max_calls,
+        max_tokens=max_tokens,
+        max_cost=max_cost,
+    )
     with (
         _file(out, data) as file,
         _pool(pool if "retrieval" in chosen else None, namespace, embedder, bf16=bf16) as opened,
@@ -143,14 +158,16 @@ def solve(
             seed=seed,
             batch=batch,
         )
+        way = _Way(chosen, model, _settings(solver, chosen, pool, namespace))
         try:
             if file is None:
-                failed = _solve_one(solver, problems[0], chosen, model, as_json=as_json)
+                failed = _solve_one(solver, problems[0], way, as_json=as_json)
             else:
-                failed = _solve_file(solver, problems, chosen, model, file)
+                failed = _solve_file(solver, problems, way, file)
         finally:
             print_ledger(report(), ledger)
-    _name(failed, errors)
+    faults = [("not solved:", f"{cut(s.problem.text, 60)}: {s.failure}") for s in failed]
+    print_faults(report(), [*faults, *(("not read:", error) for error in errors)])
     if failed or errors:
         raise typer.Exit(1)
 
@@ -185,6 +202,22 @@ def _asked(question: str | None, data: Path | None) -> tuple[list[Problem], list
     return read_problems(data)
 
 
+def _settings(solver: Solver, mode: SolveMode, pool: str | None, namespace: str) -> str:
+    """A fingerprint of what decides an answer, besides problem, mode and model.
+
+    The pool counts by its place: it may have grown since the command was stopped.
+    """
+    guide = solver.guide
+    parts: list[object] = [solver.max_tokens, solver.temperature]
+    if "self_correct" in mode:
+        parts += ["rounds", solver.rounds]
+    if "retrieval" in mode and pool is not None:
+        place = Path(pool.removeprefix("sqlite:///")).resolve()
+        parts += [place, namespace, guide.fingerprint, guide.gamma, guide.selection.experiences]
+        parts += [solver.explore, solver.seed] if solver.explore else []
+    return fingerprint(*map(str, parts))
+
+
 @contextmanager
 def _file(out: Path | None, data: Path | None) -> Iterator[SolutionFile | None]:
     if out is None or data is None:
@@ -209,19 +242,19 @@ def _pool(
 
 
 def _solve_file(
-    solver: Solver, problems: Sequence[Problem], mode: SolveMode, model: str, file: SolutionFile
+    solver: Solver, problems: Sequence[Problem], way: _Way, file: SolutionFile
 ) -> list[Solution]:
     """Solve what the file lacks; return what no text came of."""
-    todo = [p for p in problems if (p.id, mode, model) not in file.finished]
+    todo = [p for p in problems if (p.id, *way) not in file.finished]
     there = len(problems) - len(todo)
     solved: list[Solution] = []
     failed: list[Solution] = []
     with progress() as bar:
         task = bar.add_task("solving", total=len(problems), completed=there)
         try:
-            for done in solver.batches(todo, mode=mode):
+            for done in solver.batches(todo, mode=way.mode):
                 said = [solution for solution in done if solution.text]
-                file.write(said, model)
+                file.write(said, model=way.model, settings=way.settings)
                 solved += said
                 failed += [solution for solution in done if not solution.text]
                 bar.advance(task, len(done))
@@ -247,26 +280,13 @@ def _summary(
     )
 
 
-def _name(failed: Sequence[Solution], errors: Sequence[str]) -> None:
-    """Say what was not solved and what was not read."""
-    console = report()
-    lines = [("not solved:", f"{cut(s.problem.text, 60)}: {s.failure}") for s in failed]
-    lines += [("not read:", error) for error in errors]
-    for label, text in lines[:_SHOWN]:
-        console.print(Text.assemble((label, "red"), f" {text}"))
-    if len(lines) > _SHOWN:
-        console.print(f"... and {len(lines) - _SHOWN} more")
-
-
 # ---------------------------------------------------------------------- one question
 
 
-def _solve_one(
-    solver: Solver, problem: Problem, mode: SolveMode, model: str, *, as_json: bool
-) -> list[Solution]:
-    solution = solver.solve([problem], mode=mode)[0]
+def _solve_one(solver: Solver, problem: Problem, way: _Way, *, as_json: bool) -> list[Solution]:
+    solution = solver.solve([problem], mode=way.mode)[0]
     if as_json:
-        typer.echo(json.dumps(row_of(solution, model), ensure_ascii=False))
+        typer.echo(json.dumps(row_of(solution, way.model, way.settings), ensure_ascii=False))
     else:
         print_solution(to_screen(), solver, solution)
     return [] if solution.text else [solution]

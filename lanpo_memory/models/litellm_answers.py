@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
-from lanpo_memory.models.litellm_api import Problem
+from lanpo_memory.models.litellm_api import Fault
+from lanpo_memory.texts import storable
 from lanpo_memory.types import Failure
 
 __all__ = ["choice_keys", "choice_row", "read_text", "token_counts"]
@@ -19,11 +20,11 @@ _ROUNDING = 1e-3  # log-probabilities that servers send may lie this much above 
 _LEAST_MASS = 1e-6  # of a choice that is not listed: rounding may leave nothing, or less
 
 
-def read_text(response: Any, *, stop: Sequence[str] = ()) -> tuple[str, bool] | Failure | Problem:
+def read_text(response: Any, *, stop: Sequence[str] = ()) -> tuple[str, bool] | Failure | Fault:
     """Return the text and whether it was cut at the token limit.
 
     A refusal, a filtered or an empty answer is a `Failure`: asking again would cost as much and
-    bring the same. No choices at all is a broken body, and so a `Problem` that may go away.
+    bring the same. No choices at all is a broken body, and so a `Fault` that may go away.
     """
     if unusable := _unusable(response):
         return unusable
@@ -37,12 +38,12 @@ def read_text(response: Any, *, stop: Sequence[str] = ()) -> tuple[str, bool] | 
     return text, truncated
 
 
-def _unusable(response: Any) -> Failure | Problem | None:
+def _unusable(response: Any) -> Failure | Fault | None:
     if not response.choices:
-        return Problem("no readable answer: it holds no choices", transient=True)
+        return Fault("no readable answer: it holds no choices", transient=True)
     choice = response.choices[0]
     if refusal := _refusal(choice.message):
-        return Failure(reason="the model refused to answer", text=refusal)
+        return Failure(reason="the model refused to answer", text=storable(refusal))
     if choice.finish_reason == "content_filter":
         return Failure(
             reason="the provider's content filter stopped the answer", text=_text(choice)
@@ -51,9 +52,7 @@ def _unusable(response: Any) -> Failure | Problem | None:
 
 
 def _text(choice: Any) -> str:
-    """The content; what cannot be stored (NUL, half a surrogate pair) becomes U+FFFD."""
-    text = str(choice.message.content or "").replace("\0", "\ufffd")
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return storable(str(choice.message.content or ""))
 
 
 def _refusal(message: Any) -> str:
@@ -88,7 +87,7 @@ def choice_keys(choices: Sequence[str]) -> list[str]:
     return keys
 
 
-def choice_row(response: Any, keys: Sequence[str]) -> NDArray[np.float64] | Failure | Problem:
+def choice_row(response: Any, keys: Sequence[str]) -> NDArray[np.float64] | Failure | Fault:
     """Return the log-probability of each choice as the answer's first token.
 
     Raises:
@@ -106,8 +105,8 @@ def choice_row(response: Any, keys: Sequence[str]) -> NDArray[np.float64] | Fail
             "TransformersModel, or a provider that supports logprobs"
         )
     listed = _alternatives(next((each for each in tokens if each.token.strip()), tokens[0]))
-    if not all(logprob <= _ROUNDING for logprob in listed.values()):
-        return Problem(f"no readable answer: log-probabilities above 0: {listed}", transient=True)
+    if wrong := [logprob for logprob in listed.values() if not logprob <= _ROUNDING]:
+        return Fault(f"no readable answer: {wrong[0]:g} is no log-probability", transient=True)
     return _row(listed, keys)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from lanpo_memory.errors import ConfigError, MissingExtraError
 from lanpo_memory.models.calling import retry_after_s
+from lanpo_memory.texts import storable
 
-__all__ = ["Prices", "Problem", "load_litellm", "no_retries", "problem_of", "provider_of"]
+__all__ = ["Fault", "Prices", "fault_of", "load_litellm", "no_retries", "provider_of"]
 
 # Conflict (409) and too early (425) go away by themselves; the OpenAI client agrees on the first.
 _TRANSIENT = frozenset({408, 409, 425, 429})
@@ -19,7 +20,7 @@ _TRANSIENT = frozenset({408, 409, 425, 429})
 _PREFIX = re.compile(
     r"^(?:(?:litellm\.)?(?:LiteLLM|\w*(?:Error|Exception|Timeout))(?: \w*Error)?(?:: | - ))+"
 )
-_MAX_REASON_CHARS = 500
+_MAX_MESSAGE_CHARS = 300  # leaves room for the status, and for why there was no further try
 
 
 def load_litellm() -> Any:
@@ -72,7 +73,7 @@ def provider_of(litellm: Any, model: str, api_base: str | None) -> tuple[str, st
 
 
 @dataclass(frozen=True)
-class Problem:
+class Fault:
     """Why a call came to nothing, whether another try may help, and how long to wait for it."""
 
     reason: str
@@ -80,7 +81,7 @@ class Problem:
     wait_s: float = 0.0
 
 
-def problem_of(error: Any, *, timeout_s: float, scrub: Callable[[str], str]) -> Problem:
+def fault_of(error: Any, *, timeout_s: float, scrub: Callable[[str], str]) -> Fault:
     """Read an error of litellm's, which has a status even where no server sent one.
 
     Transient are rate limits, time-outs, lost connections, broken bodies, and the statuses 408,
@@ -96,7 +97,7 @@ def problem_of(error: Any, *, timeout_s: float, scrub: Callable[[str], str]) -> 
     elif not headers and status >= 500:
         said, lasting = "no readable answer", "credentials" in message or "api_key" in message
     transient = (status in _TRANSIENT or status >= 500) and not lasting
-    return Problem(f"{said}: {message}", transient, retry_after_s(headers))
+    return Fault(f"{said}: {message}", transient, retry_after_s(headers))
 
 
 def _headers(error: Any) -> dict[str, str]:
@@ -108,10 +109,10 @@ def _headers(error: Any) -> dict[str, str]:
 
 def _message(error: Any, scrub: Callable[[str], str]) -> str:
     # Scrubbed before it is cut: half a key would not be recognised.
-    text = scrub(str(getattr(error, "message", None) or error))
+    text = scrub(storable(str(getattr(error, "message", None) or error)))
     text = " ".join(_PREFIX.sub("", text).partition("Traceback (most recent")[0].split())
-    if len(text) > _MAX_REASON_CHARS:
-        text = text[: _MAX_REASON_CHARS - 1] + "…"
+    if len(text) > _MAX_MESSAGE_CHARS:
+        text = text[: _MAX_MESSAGE_CHARS - 1] + "…"
     return text or type(error).__name__
 
 

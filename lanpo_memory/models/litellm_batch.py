@@ -1,4 +1,4 @@
-"""One batch of requests: sent, tried again, booked."""
+"""The requests of one batch of conversations: sent, tried again, booked."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lanpo_memory.errors import BudgetExceeded
 from lanpo_memory.ledger import Ledger, Reservation, token_bound
 from lanpo_memory.models.calling import Backoff
 from lanpo_memory.models.litellm_answers import token_counts
-from lanpo_memory.models.litellm_api import Prices, Problem, problem_of
+from lanpo_memory.models.litellm_api import Fault, Prices, fault_of
 from lanpo_memory.types import Failure, Messages, Usage
 
-__all__ = ["Answered", "Batch", "Line"]
+__all__ = ["Answered", "Calls", "Line"]
 
 Value = TypeVar("Value")
 
@@ -42,10 +42,10 @@ class Line:
     scrub: Callable[[str], str]
 
 
-class Batch(Generic[Value]):
+class Calls(Generic[Value]):
     """Answers conversations of one role with the same parameters, within one reservation.
 
-    `limit` is the most tokens of an answer. `read` returns a value, a `Failure`, or a `Problem`
+    `limit` is the most tokens of an answer. `read` returns a value, a `Failure`, or a `Fault`
     for an answer that might be better next time; what it raises ends the batch.
     """
 
@@ -55,7 +55,7 @@ class Batch(Generic[Value]):
         *,
         parameters: Mapping[str, Any],
         limit: int,
-        read: Callable[[Any], Value | Failure | Problem],
+        read: Callable[[Any], Value | Failure | Fault],
         ledger: Ledger,
         held: Reservation,
         stop: threading.Event,
@@ -66,7 +66,7 @@ class Batch(Generic[Value]):
     def answer(self, index: int, messages: Messages) -> Answered[Value] | Failure:
         """Send, and send again while that may help; `index` varies the pauses."""
         tries, got = 1, self._send(messages, None)
-        while isinstance(got, Problem):
+        while isinstance(got, Fault):
             if not got.transient or tries > self._line.retries:
                 after = f" (after {tries} tries)" if tries > 1 else ""
                 return Failure(reason=got.reason + after)
@@ -76,19 +76,19 @@ class Batch(Generic[Value]):
         return got
 
     def _again(
-        self, messages: Messages, problem: Problem, pause_s: float
-    ) -> Answered[Value] | Failure | Problem:
+        self, messages: Messages, fault: Fault, pause_s: float
+    ) -> Answered[Value] | Failure | Fault:
         try:
             extra = self._ledger.reserve(self._held.role, calls=1)
         except BudgetExceeded as error:
-            return Failure(reason=f"{problem.reason}; not tried again: {error}")
+            return Failure(reason=f"{fault.reason}; not tried again: {error}")
         with extra:
             (self._line.sleep or self._stop.wait)(pause_s)
             return self._send(messages, extra)
 
     def _send(
         self, messages: Messages, extra: Reservation | None
-    ) -> Answered[Value] | Failure | Problem:
+    ) -> Answered[Value] | Failure | Fault:
         with self._line.slots:
             if self._stop.is_set():
                 return Failure(reason="the batch was stopped")
@@ -99,7 +99,7 @@ class Batch(Generic[Value]):
                 self._book(self._failed(begun), extra)
                 raise
             seconds = self._line.clock() - begun
-        if isinstance(response, Problem):
+        if isinstance(response, Fault):
             self._book(Usage(calls=1, failures=1, seconds=seconds), extra)
             return response
         return self._received(response, messages, seconds, extra)
@@ -115,43 +115,47 @@ class Batch(Generic[Value]):
         try:
             return line.litellm.completion(messages=copies, **line.request, **self._parameters)
         except OpenAIError as error:
-            return problem_of(error, timeout_s=line.timeout_s, scrub=line.scrub)
+            return fault_of(error, timeout_s=line.timeout_s, scrub=line.scrub)
 
     def _received(
         self, response: Any, messages: Messages, seconds: float, extra: Reservation | None
-    ) -> Answered[Value] | Failure | Problem:
-        usage, told = self._usage(response, messages, seconds)
-        failed = Usage(failures=1)
+    ) -> Answered[Value] | Failure | Fault:
+        spent, told = self._spent(response, prompt=token_bound(messages), completion=self._limit)
+        waited, failed = Usage(seconds=seconds), Usage(failures=1)
         try:
             got = self._read(response)
-            if isinstance(got, Problem):  # as any try that is repeated: without tokens
-                usage = Usage(calls=1, seconds=seconds)
+            if isinstance(got, Fault):
+                self._book_beside(response)
+                spent = Usage()
             elif not isinstance(got, Failure):
                 failed = Usage()
         finally:
-            self._book(usage + failed, extra)
-        if isinstance(got, Failure | Problem):
+            self._book(Usage(calls=1) + spent + waited + failed, extra)
+        if isinstance(got, Failure | Fault):
             return got
-        return Answered(got, usage if told else Usage(seconds=seconds))
+        return Answered(got, waited + spent if told else waited)
 
-    def _usage(self, response: Any, messages: Messages, seconds: float) -> tuple[Usage, bool]:
-        prompt, completion, told = token_counts(
-            response, prompt=token_bound(messages), completion=self._limit
-        )
+    def _spent(self, response: Any, *, prompt: int, completion: int) -> tuple[Usage, bool]:
+        """Tokens and dollars of an answer, those told before those given, and whether all were."""
+        prompt, completion, told = token_counts(response, prompt=prompt, completion=completion)
         prices = self._line.prices
         if told:
             cost = prices.of_answer(response, prompt, completion)
         else:
             cost = prices.of_tokens(prompt, completion)
-        usage = Usage(
-            calls=1,
+        spent = Usage(
             prompt_tokens=prompt,
             completion_tokens=completion,
-            seconds=seconds,
             cost=cost or 0.0,
             unpriced=int(cost is None),
         )
-        return usage, told
+        return spent, told
+
+    def _book_beside(self, response: Any) -> None:
+        """Book the tokens told for a try that is no use; the next one may need all that is held."""
+        spent, _ = self._spent(response, prompt=0, completion=0)
+        if spent.tokens:
+            self._ledger.book(self._held.role, spent)
 
     def _book(self, usage: Usage, extra: Reservation | None) -> None:
         """Book a call; a further try's call was reserved on its own, its tokens were not."""

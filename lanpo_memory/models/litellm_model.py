@@ -15,8 +15,8 @@ from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_memory.ledger import Ledger, token_bound
 from lanpo_memory.models.calling import Backoff, in_threads
 from lanpo_memory.models.litellm_answers import choice_keys, choice_row, read_text
-from lanpo_memory.models.litellm_api import Prices, Problem, load_litellm, no_retries, provider_of
-from lanpo_memory.models.litellm_batch import Answered, Batch, Line
+from lanpo_memory.models.litellm_api import Fault, Prices, load_litellm, no_retries, provider_of
+from lanpo_memory.models.litellm_batch import Answered, Calls, Line
 from lanpo_memory.models.litellm_settings import (
     check_conversation,
     check_settings,
@@ -47,7 +47,11 @@ class LiteLLMModel:
     The ledger counts every try. Tokens and dollars are those the provider tells; an answer without
     token counts is booked at the most it can have used, and its `Completion` says 0. Reserved is
     the byte length of the prompts and the most that may be answered. A try that is repeated is
-    booked without tokens.
+    booked with the tokens told: none where the server sent an error or a body that litellm cannot
+    read.
+
+    `timeout_s` bounds the connection and each pause between two pieces of the answer, not the call
+    as a whole: a server that sends a little now and then can hold a call for longer.
 
     A parameter the model does not take is left out, such as the temperature of a reasoning model;
     stop sequences are applied here as well. No key is ever part of a message, and importing
@@ -58,7 +62,7 @@ class LiteLLMModel:
         ledger: counts the calls and holds a budget; one of its own by default.
         api_base: address of another server, such as ``"http://localhost:8000/v1"``.
         api_key: by default the environment's; a server under `api_base` gets by without one.
-        timeout_s: longest wait for the connection, and for each piece of the answer.
+        timeout_s: longest wait for the connection, and for each next piece of the answer.
         retries: tries after the first one.
         backoff_s: the first pause, doubled for each further one, shortened by chance by up to half.
         max_backoff_s: longest pause, also where the server asks for a longer one.
@@ -166,7 +170,7 @@ class LiteLLMModel:
             )
         settings = {"max_tokens": max_tokens, "temperature": temperature, "stop": marks or None}
 
-        def read(response: Any) -> tuple[str, bool] | Failure | Problem:
+        def read(response: Any) -> tuple[str, bool] | Failure | Fault:
             return read_text(response, stop=marks)
 
         answers = self._ask(conversations, settings, role, read)
@@ -217,21 +221,18 @@ class LiteLLMModel:
         conversations: Sequence[Messages],
         settings: Mapping[str, Any],
         role: str,
-        read: Callable[[Any], Value | Failure | Problem],
+        read: Callable[[Any], Value | Failure | Fault],
     ) -> list[Answered[Value] | Failure]:
         for messages in conversations:
             check_conversation(messages)
         if not conversations:
             return []
         parameters, limit = merged(settings, self._options)
-        prompt, n, stop = (
-            sum(map(token_bound, conversations)),
-            len(conversations),
-            threading.Event(),
-        )
+        n, stop = len(conversations), threading.Event()
+        prompt = sum(map(token_bound, conversations))
         cost = self._prices.of_tokens(prompt, n * limit)
         with self.ledger.reserve(role, calls=n, tokens=prompt + n * limit, cost=cost) as held:
-            batch = Batch(
+            calls = Calls(
                 self._line,
                 parameters=parameters,
                 limit=limit,
@@ -240,7 +241,7 @@ class LiteLLMModel:
                 held=held,
                 stop=stop,
             )
-            found = in_threads(batch.answer, conversations, threads=self._concurrency, stop=stop)
+            found = in_threads(calls.answer, conversations, threads=self._concurrency, stop=stop)
         for each in found:
             if isinstance(each, Failure):
                 self.ledger.note(role, each.reason)

@@ -10,6 +10,7 @@ from typing import Any
 __all__ = ["Scrubber", "Secret", "secrets_in"]
 
 MASK = "[key]"
+_LONGEST = 10_000  # characters of a message: nobody reads more, and looking for keys takes time
 _SHORTEST = 4  # what is shorter is no secret, and masking it would garble every message
 _SHORTEST_IN_ENVIRONMENT = 8  # nobody said that these are secrets but their names
 _NAMES = re.compile(r"key|token|secret|passw|credential|authorization|cookie", re.IGNORECASE)
@@ -22,7 +23,7 @@ _LOOKS_SECRET = re.compile(
     r"|\bAIza[\w-]{10,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{8,}"
     r"|\beyJ[\w-]{8,}\.[\w.-]+"  # a JSON web token
-    r"|[\w-]*\*{3,}[\w-]*"  # half masked by the provider
+    r"|(?<![\w-])[\w-]*\*{3,}[\w-]*|\*{3,}[\w-]*"  # half masked by the provider
     r"|(?<=key=)[^\s&\"']+|(?<=key: )[^\s\"',}]{8,}"
     r"|(?<=key\": \")[^\"]+|(?<=key': ')[^']+",
     re.IGNORECASE,
@@ -52,13 +53,14 @@ class Scrubber:
         self._secrets = {str(each) for each in secrets}
 
     def __call__(self, text: str) -> str:
-        """Return the text with every key masked."""
+        """Return the text with every key masked; of a very long one only its beginning."""
         known = self._secrets | set(_in_environment())
         # The longest first: one may be part of another.
         for secret in sorted(known, key=len, reverse=True):
             if len(secret) >= _SHORTEST:
                 text = text.replace(secret, MASK)
-        return _LOOKS_SECRET.sub(MASK, text)
+        # Cut last: of a key that is known, no half may be left.
+        return _LOOKS_SECRET.sub(MASK, text[:_LONGEST])
 
 
 def secrets_in(settings: Mapping[str, Any], *, secret: bool = False) -> Iterator[str]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from lanpo_memory.parsing.loading import load
 from lanpo_memory.parsing.names import Field, field_of
+from lanpo_memory.texts import storable
 
-__all__ = ["LIST_MARK", "Fields", "fields_of", "lines_of", "notes_of", "storable"]
+__all__ = ["LIST_MARK", "Fields", "fields_of", "lines_of", "notes_of"]
 
 Fields = dict[Field, list[str]]
 """Distinct lines, by the part of an experience that they belong to."""
@@ -37,11 +38,6 @@ _PLACEHOLDER = re.compile(
     r"<[^<>]{1,60}>|(?:principle|pitfall|lesson|step|thought)s?[ _]?[\dnx]\.?|\(?\d{1,3}[.):、．]"
 )
 _DEBRIS = re.compile(r"[\"”]\s{0,9}:\s{0,9}[\[{]")  # a key that repair took for text
-
-
-def storable(text: str) -> str:
-    """Remove NUL and lone surrogates, which no store takes."""
-    return text.replace("\0", "").encode("utf-8", "ignore").decode()
 
 
 def fields_of(value: Any) -> Fields:

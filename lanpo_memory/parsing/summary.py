@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from lanpo_memory.errors import InvalidInputError
-from lanpo_memory.parsing.fields import Fields, fields_of, lines_of, notes_of, storable
+from lanpo_memory.parsing.fields import Fields, fields_of, lines_of, notes_of
 from lanpo_memory.parsing.lists import listed
 from lanpo_memory.parsing.names import field_of, is_experience
 from lanpo_memory.parsing.objects import Found, find
 from lanpo_memory.parsing.thinking import spoken
+from lanpo_memory.texts import storable
 from lanpo_memory.types import Experience, Failure, Problem
 
 __all__ = ["EXPERIENCE_HEADER", "MAX_ANSWER_CHARS", "parse_summary"]

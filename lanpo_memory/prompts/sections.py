@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from lanpo_memory.parsing import boxed_answer
 from lanpo_memory.parsing import sections as split_sections
+from lanpo_memory.parsing.thinking import spoken
 from lanpo_memory.types import GuidanceKind
 
 __all__ = [
@@ -59,7 +60,7 @@ def solution_of(kind: GuidanceKind, completion: str) -> str | None:
     """Return the part of a completion that solves the problem, or `None` if it is missing."""
     if kind == "none":
         return completion
-    found = _found(completion, _OF_KIND[kind])
+    found = _found(spoken(completion).text, _OF_KIND[kind])
     if kind == "inter":
         return found.get(SOLUTION) or None
     if corrected := found.get(CORRECTED):
@@ -72,8 +73,10 @@ def final_answer(completion: str) -> str | None:
     """Return the boxed answer of the section that solves the problem, or of a text without any.
 
     Where that section is missing, an answer counts that stands outside those which look at
-    somebody else's work: there, the box may hold what the attempt came to.
+    somebody else's work: there, the box may hold what the attempt came to. What a model thinks
+    before it answers does not count.
     """
+    completion = spoken(completion).text
     found = _found(completion, _ALL)
     solving = [header for header in _SOLVING if header in found]
     if not solving and not any(header in found for header in _ON_OTHERS):
@@ -84,7 +87,7 @@ def final_answer(completion: str) -> str | None:
 
 def verdict_of(completion: str) -> bool | None:
     """Return what the conclusion says of the attempt; `None` if it does not say."""
-    return _verdict(_found(completion, _OF_KIND["intra"]).get(CONCLUSION, ""))
+    return _verdict(_found(spoken(completion).text, _OF_KIND["intra"]).get(CONCLUSION, ""))
 
 
 def _found(completion: str, headers: Sequence[str]) -> Mapping[str, str]:

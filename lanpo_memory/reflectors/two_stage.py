@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from lanpo_memory.errors import ConfigError
+from lanpo_memory.parsing.thinking import spoken
 from lanpo_memory.protocols import ChatModel, CritiquePrompts, ExperienceStore, Prompts
 from lanpo_memory.reflectors.critiques import critique_key, stored_critiques
+from lanpo_memory.texts import storable
 from lanpo_memory.types import Attempt, Completion, Failure, Guidance
 
 __all__ = ["ReflectPrompts", "TwoStageReflector"]
@@ -94,7 +96,5 @@ def _said(answer: Completion | Failure) -> str:
     """What a model said, without what it thought before; empty for thoughts alone."""
     if isinstance(answer, Failure):
         return ""
-    _, _, said = answer.text.rpartition("</think>")
-    if said.lstrip().startswith("<think>"):
-        return ""
-    return said.encode("utf-8", "ignore").decode().replace("\0", "").strip()
+    said, _ = spoken(answer.text)
+    return storable(said).strip()

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lanpo_memory.errors import BudgetExceeded, ConfigError
+from lanpo_memory.answering import within_budget
+from lanpo_memory.errors import ConfigError, positive
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import ChoiceScorer, ExperienceStore, JudgePrompts
 from lanpo_memory.types import Experience, Messages, Problem, Promise, fingerprint
@@ -73,8 +74,7 @@ class JudgeRelevance:
         store: ExperienceStore | None = None,
         chunk: int = 64,
     ) -> None:
-        if chunk < 1:
-            raise ConfigError(f"chunk must be at least 1, got {chunk}")
+        positive("chunk", chunk)
         self._scorer = scorer
         self._prompts: JudgePrompts = EnglishPrompts() if prompts is None else prompts
         self._store = store if store is not None and Promise.CACHE in store.promises else None
@@ -108,17 +108,16 @@ class JudgeRelevance:
 
     def _ask(self, pairs: dict[str, Pair]) -> dict[str, float]:
         """Ask and keep; where a budget is too small for all, as many as it allows."""
-        try:
-            rows = self._scorer.choice_logprobs(
-                [self._question(*pair) for pair in pairs.values()], _CHOICES, role="judge"
-            )
-        except BudgetExceeded:
-            if len(pairs) == 1:
-                raise
-            keys, half = list(pairs), len(pairs) // 2
-            first = self._ask({key: pairs[key] for key in keys[:half]})
-            return first | self._ask({key: pairs[key] for key in keys[half:]})
-        return self._kept(dict(zip(pairs, _yes(rows, len(pairs)), strict=True)))
+
+        def ask(keys: Sequence[str]) -> list[float]:
+            questions = [self._question(*pairs[key]) for key in keys]
+            rows = self._scorer.choice_logprobs(questions, _CHOICES, role="judge")
+            return self._kept(dict(zip(keys, _yes(rows, len(keys)), strict=True)))
+
+        scores, ended = within_budget(list(pairs), ask)
+        if ended is not None:
+            raise ended
+        return dict(zip(pairs, scores, strict=True))
 
     def _question(self, problem: Problem, experience: Experience) -> Messages:
         bare = Experience(
@@ -129,13 +128,13 @@ class JudgeRelevance:
         )
         return self._prompts.judge(Problem(text=problem.text), bare)
 
-    def _kept(self, scores: dict[str, float]) -> dict[str, float]:
+    def _kept(self, scores: dict[str, float]) -> list[float]:
         """Store what was answered; what was not counts as 0.0 this once."""
         told = {key: score for key, score in scores.items() if not np.isnan(score)}
         if self._store is not None and told:
             self._store.cache([(key, _BYTES.type(s).tobytes()) for key, s in told.items()])
         self._count(asked=len(scores), failed=len(scores) - len(told))
-        return dict.fromkeys(scores, 0.0) | told
+        return [told.get(key, 0.0) for key in scores]
 
     def _count(self, *, asked: int = 0, reused: int = 0, failed: int = 0) -> None:
         with self._lock:
@@ -148,7 +147,7 @@ class JudgeRelevance:
                 f"the judge gave no answer for {failed} of {asked} pairs. Such pairs count as 0.0 "
                 "and are asked again the next time; `failed` counts them, this is said once",
                 JudgeWarning,
-                stacklevel=5,
+                stacklevel=7,  # who called `score`
             )
 
 

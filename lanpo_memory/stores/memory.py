@@ -71,7 +71,7 @@ class MemoryStore:
                 *self._write_experiences(batch.experiences, limits, worth),
                 *self._write_attempts(batch.attempts, limits),
                 *[self._write_plain("exposure", e) for e in batch.exposures],
-                *[self._write_plain("failure", f) for f in batch.failures],
+                *self._write_failures(batch.failures, limits),
                 *[self._write_deletion(i) for i in batch.deletions],
             ]
 
@@ -99,6 +99,15 @@ class MemoryStore:
         for problem_id in dict.fromkeys(a.problem.id for a in attempts):
             evicted |= self._evict("attempt", problem_id, limits.attempts)
         return settled(receipts, evicted)
+
+    def _write_failures(self, failures: Sequence[FailedAnswer], limits: Limits) -> list[Receipt]:
+        receipts = [self._write_plain("failure", f) for f in failures]
+        held = self._records["failure"]
+        excess = 0 if limits.failures is None or not failures else len(held) - limits.failures
+        evicted = list(held)[: max(0, excess)]
+        for record_id in evicted:
+            self._drop("failure", record_id, _problem_id(held[record_id]), "evict")
+        return settled(receipts, set(evicted))
 
     def _write_experience(self, experience: Experience, limits: Limits) -> Receipt:
         refusal = self._refusal(experience.problem)

@@ -60,7 +60,7 @@ class Write:
             *self._experiences(batch.experiences, rids, texts, batch.now),
             *self._attempts(batch.attempts, rids, texts),
             *self._plain("exposure", batch.exposures),
-            *self._plain("failure", batch.failures),
+            *self._failures(batch.failures),
             *[self._deletion(i) for i in batch.deletions],
         ]
         self._db.executemany(
@@ -190,6 +190,19 @@ class Write:
                 Receipt(status="added" if cursor.rowcount else "duplicate", id=record.id)
             )
         return receipts
+
+    def _failures(self, failures: Sequence[FailedAnswer]) -> list[Receipt]:
+        receipts = self._plain("failure", failures)
+        limit = self._limits.failures
+        if limit is None or not failures:
+            return receipts
+        rows = self._db.execute(
+            "SELECT seq, id, pid FROM failure WHERE ns = ? ORDER BY seq DESC LIMIT -1 OFFSET ?",
+            (self._ns, limit),
+        ).fetchall()[::-1]
+        self._db.executemany("DELETE FROM failure WHERE seq = ?", [(row[0],) for row in rows])
+        self._log += [(self._ns, "evict", "failure", row[1], row[2]) for row in rows]
+        return settled(receipts, {row[1] for row in rows})
 
     def _deletion(self, record_id: str) -> Receipt:
         for kind, source in _DELETABLE.items():

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from lanpo_memory.errors import positive
 from lanpo_memory.protocols import ContrastPrompts
 from lanpo_memory.summarizers._provenance import provenance
 from lanpo_memory.summarizers.reading import (
@@ -13,7 +14,6 @@ from lanpo_memory.summarizers.reading import (
     check_for,
     checked,
     matched,
-    positive,
     read_answer,
 )
 from lanpo_memory.types import Completion, Experience, Failure, Request, Rollout

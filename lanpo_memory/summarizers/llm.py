@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lanpo_memory.errors import positive
 from lanpo_memory.protocols import Prompts
 from lanpo_memory.summarizers._provenance import provenance
 from lanpo_memory.summarizers.reading import (
@@ -11,7 +12,6 @@ from lanpo_memory.summarizers.reading import (
     check_for,
     checked,
     matched,
-    positive,
     read_answer,
 )
 from lanpo_memory.types import Completion, Experience, Failure, Request, Rollout

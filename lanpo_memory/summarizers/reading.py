@@ -10,7 +10,7 @@ from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.summarizers.copy_check import CopyCheck, SummaryCheck
 from lanpo_memory.types import Completion, Experience, ExperienceMetadata, Failure, Problem
 
-__all__ = ["Check", "check_for", "checked", "matched", "positive", "read_answer"]
+__all__ = ["Check", "check_for", "checked", "matched", "read_answer"]
 
 Check = SummaryCheck | Literal["default"] | None
 """A check of one's own, `None` for no check, or what goes with the prompts."""
@@ -31,16 +31,6 @@ def check_for(prompts: object, check: Check) -> SummaryCheck | None:
     if check is None or callable(check):
         return check
     raise ConfigError(f"check must be a function, None or 'default', got {check!r}")
-
-
-def positive(name: str, value: int | None) -> None:
-    """Refuse a limit below 1.
-
-    Raises:
-        ConfigError: it is.
-    """
-    if value is not None and value < 1:
-        raise ConfigError(f"{name} must be at least 1, got {value}")
 
 
 def matched(answers: Sequence[Completion | Failure], asked: int) -> None:

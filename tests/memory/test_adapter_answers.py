@@ -21,6 +21,7 @@ from lanpo_memory import (
     Rollout,
     admit_contrast,
 )
+from lanpo_memory.answering import answer
 from lanpo_memory.errors import BudgetExceeded
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.reflectors import critique_entry
@@ -119,13 +120,13 @@ def test_when_the_budget_ends_all_that_happened_is_stored_before_the_error():
     adapter = memory(pool, model)
     with pytest.raises(BudgetExceeded, match="max_calls=70"):
         adapter.observe(told, step=7)
-    assert model.ledger.total.calls == 64  # a batch that could cross the budget is not begun
-    assert len(pool) == 64
+    assert model.ledger.total.calls == 70  # to the last call
+    assert len(pool) == 70
     assert pool.store.count("attempt") == 100
     left = pool.store.read("failure")
-    assert len(left) == 36
+    assert len(left) == 30
     assert all(f.reason.startswith("not asked:") and f.conversation for f in left)
-    assert {f.problem_id for f in left} == {r.problem.id for r in told[64:]}
+    assert {f.problem_id for f in left} == {r.problem.id for r in told[70:]}
 
 
 def test_answers_come_back_to_their_rollouts_whatever_their_length_limits():
@@ -166,3 +167,66 @@ def test_groups_without_a_contrast_are_not_admitted():
     assert admit_contrast()(group) == [1, 2]
     assert admit_contrast(right=5, wrong=2)(group) == [1, 2, 3, 4]
     assert admit_contrast()(group[:2]) == admit_contrast()([]) == []
+
+
+def test_a_reason_that_no_store_takes_costs_nothing_else():
+    pool = ExperiencePool()
+    answers = [
+        GOOD,
+        Failure(reason="cannot decode \ud800\0", text="\0\udfff?"),
+        Failure(reason="x" * 3_000_000),
+    ]
+    seen = memory(pool, ScriptedChatModel(answers)).observe(rollouts(3), step=7)
+    assert [r.status for r in seen.receipts] == ["added", "failed", "failed"]
+    assert pool.store.count("attempt") == 3
+    odd, long = pool.store.read("failure")
+    assert (odd.reason, odd.text) == ("cannot decode ", "?")
+    assert len(long.reason) == 2_000_000
+
+
+def test_questions_are_put_together_once_and_only_where_an_answer_failed():
+    class Counting(LLMSummarizer):
+        asked = 0
+
+        def ask(self, rollouts: Sequence[Rollout]) -> list[Request]:
+            self.asked += 1
+            return super().ask(rollouts)
+
+    summarizer = Counting(prompts=EnglishPrompts())
+    adapter = PoolAdapter(ExperiencePool(), summarizer=summarizer)
+    blank = [Rollout(problem=Problem(text=f"p {i}"), completion=" ", reward=1.0) for i in range(9)]
+    adapter.ingest(blank, [], step=0)
+    assert summarizer.asked == 1
+    adapter.ingest(rollouts(1), [Completion(text=GOOD)], step=0)
+    assert summarizer.asked == 1
+
+
+def test_a_dead_letter_never_carries_the_question_of_another():
+    class Twice(LLMSummarizer):
+        def ask(self, rollouts: Sequence[Rollout]) -> list[Request]:
+            return [r for r in super().ask(rollouts) for _ in range(2)]
+
+        def read(
+            self, rollouts: Sequence[Rollout], answers: Sequence[Completion | Failure]
+        ) -> list[Experience | Failure]:
+            return [Failure(reason="no", text=str(i), rollouts=(0,)) for i in range(len(answers))]
+
+    pool = ExperiencePool()
+    adapter = PoolAdapter(
+        pool, summarizer=Twice(prompts=EnglishPrompts()), model=ScriptedChatModel("?")
+    )
+    adapter.observe(rollouts(1), step=0)
+    assert [f.conversation for f in pool.store.read("failure")] == [None, None]
+
+
+def test_requests_of_different_roles_are_not_mixed():
+    model = ScriptedChatModel("said")
+    requests = [
+        Request(role=role, conversation=[{"role": "user", "content": str(i)}], max_tokens=9)
+        for i, role in enumerate(["summarise", "reflect", "summarise"])
+    ]
+    answer(model, requests)
+    assert [(c.role, len(c.conversations)) for c in model.calls] == [
+        ("summarise", 2),
+        ("reflect", 1),
+    ]

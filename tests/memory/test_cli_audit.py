@@ -85,7 +85,10 @@ def test_it_prints_what_it_measured(run, pool):
     lines = [line.split() for line in ran.out.splitlines()]
     assert ["words", "12", "10", "10", "10", "10", "10"] in lines
     assert ["exposures", "12", "0", "0", "0", "0", "1"] in lines
-    assert "100% 12 of 12 repeat half or more of their problem's numbers" in squeezed(ran.out)
+    assert (
+        "0% 0 of 12 repeat over 50% of their problem's numbers, which the check refuses"
+        in squeezed(ran.out)
+    )
     assert "Look at: longest" in ran.out
     assert "[red]eggs[/red]" in ran.out
     assert "judged" not in ran.out

@@ -278,7 +278,7 @@ def test_lines_it_cannot_read_are_named_and_the_others_count(lanpo, model, pool,
     ran = lanpo(*judge_command(pool, file))
     assert ran.code == 1
     assert ran.out.count("not read:") == 20
-    assert "and 5 more lines" in ran.out
+    assert "... and 5 more\n" in ran.out
     assert ran.said["pairs"].endswith("of 1 problem and a lesson that search proposes")
 
 

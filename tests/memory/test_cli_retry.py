@@ -127,10 +127,14 @@ def test_a_dry_run_changes_nothing(lanpo, pool):
     assert (ran.code, held(pool)) == (1, (0, 3))
 
 
-def test_a_limit_takes_the_oldest(lanpo, pool):
-    ran = lanpo("pool", "retry", "--pool", pool, "--limit", 2)
-    assert [row[1] for row in rows(ran.out)] == ["1", "1"]
-    assert held(pool) == (1, 2)
+def test_what_was_never_answered_is_asked_for_first(lanpo, pool, model):
+    (loaded,) = [model()]
+    silent = letter(7).model_copy(update={"text": "", "reason": "not asked: the budget ended"})
+    with open_pool(pool) as opened:
+        opened.write(Batch(failures=(silent,)))
+    lanpo("pool", "retry", "--pool", pool, "--model", "m", "--max-calls", 1)
+    (call,) = loaded[0].calls
+    assert call.conversations == [silent.conversation]
 
 
 def test_a_budget_stops_it_and_what_was_read_is_stored_and_told(lanpo, pool, model):
@@ -166,10 +170,10 @@ def test_a_summary_that_copies_is_refused(lanpo, pool, model):
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        (("--max-calls", "3"), ("--max-calls needs a model", "--model")),
-        (("--max-tokens", "3"), ("--max-tokens needs a model",)),
-        (("--max-cost", "3"), ("--max-cost needs a model",)),
-        (("--api-base", "http://x"), ("--api-base needs a model",)),
+        (("--max-calls", "3"), ("--max-calls is about a model", "--model MODEL")),
+        (("--max-tokens", "3"), ("--max-tokens is about a model",)),
+        (("--max-cost", "3"), ("--max-cost is about a model",)),
+        (("--api-base", "http://x"), ("--api-base is about a model",)),
         (("--model", "m", "--dry-run"), ("--dry-run asks nobody",)),
         (("--namespace", "none"), ("no namespace 'none'",)),
     ],
@@ -189,9 +193,16 @@ def test_a_missing_pool_is_not_made(lanpo, tmp_path):
     assert not missing.exists()
 
 
-def test_a_limit_of_zero_is_a_usage_error(lanpo, pool):
-    assert lanpo("pool", "retry", "--pool", pool, "--limit", 0).code == 2
-    assert held(pool) == (0, 3)
+def test_every_budget_reaches_the_ledger(lanpo, pool, model):
+    loaded = model()
+    budget = ("--max-calls", 1, "--max-tokens", 9_999, "--max-cost", 0.5)
+    lanpo("pool", "retry", "--pool", pool, "--model", "m", *budget)
+    assert loaded[0].ledger.limits == {"max_calls": 1, "max_tokens": 9_999, "max_cost": 0.5}
+
+
+def test_the_help_says_where_the_key_goes(lanpo):
+    said = " ".join(lanpo("pool", "retry", "--help").out.replace("│", " ").split())
+    assert "The key from the environment is sent there." in said
 
 
 def test_the_help_says_what_it_does_and_gives_an_example(lanpo):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
 import typer
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from lanpo_memory.cli import solutions, solving
@@ -23,7 +26,7 @@ from lanpo_memory.errors import (
 )
 from lanpo_memory.pool import open_pool
 from lanpo_memory.solving import Solver
-from lanpo_memory.testing import ScriptedChatModel
+from lanpo_memory.testing import HashingEmbedder, ScriptedChatModel
 from lanpo_memory.types import Experience, Failure, Problem
 from tests.memory.openai_server import OpenAIServer, error
 
@@ -183,6 +186,7 @@ def test_json_is_the_line_that_a_file_would_hold(solve, pool):
     ran = solve(BOXES.format(8), "--pool", pool, "--gamma", "0.2", "--json")
     row = json.loads(ran.out)
     assert (row["format"], row["model"], row["answer"]) == ("lanpo-solution", "scripted", "72")
+    assert re.fullmatch("[0-9a-f]{20}", row["settings"])
     solution = solution_of(row)
     assert solution.turns[0].guidance.kind == "inter"
     assert solution.mode == "retrieval"
@@ -198,10 +202,11 @@ def test_a_text_without_an_answer_is_shown_and_named(solve, script):
 
 
 def test_a_model_failure_is_reported_with_exit_code_1(solve, script):
-    script.answers = [Failure(reason="overloaded")]
+    script.answers = [Failure(reason="overloaded\n\x1b[31m")]
     ran = solve("What is 8 * 9?")
+    assert "\x1b" not in ran.err + ran.out
     assert ran.code == 1
-    assert "not solved: What is 8 * 9?: overloaded" in ran.err
+    assert "not solved: What is 8 * 9?: overloaded �[31m" in ran.err
     assert "failed: overloaded" in ran.out
 
 
@@ -249,6 +254,98 @@ def test_another_mode_or_model_is_asked_and_added(solve, script, data, out):
         ("zero_shot", "other"),
         ("self_correct", "scripted"),
     }
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((), ("--temperature", 0.5)),
+        ((), ("--answer-tokens", 99)),
+        (("--mode", "self_correct"), ("--mode", "self_correct", "--rounds", 2)),
+        (("--pool", "POOL"), ("--pool", "OTHER")),
+        (("--pool", "POOL"), ("--pool", "POOL", "--gamma", 0.2)),
+        (("--pool", "POOL"), ("--pool", "POOL", "--experiences", 2)),
+        (("--pool", "POOL"), ("--pool", "POOL", "--namespace", "other")),
+        (("--pool", "POOL"), ("--pool", "POOL", "--explore", 0.5)),
+        (("--pool", "POOL", "--explore", 0.5), ("--pool", "POOL", "--explore", 0.5, "--seed", 1)),
+        (("--pool", "POOL"), ("--pool", "POOL", "--embedder", 8)),
+        (("--pool", "POOL", "--embedder", 8), ("--pool", "POOL", "--embedder", 8, "--bf16")),
+    ],
+    ids=lambda options: " ".join(map(str, options)),
+)
+def test_other_settings_are_asked_and_the_lines_of_the_former_stay(
+    solve, script, data, out, pool, tmp_path, monkeypatch, before, after
+):
+    class Encoder(HashingEmbedder):
+        def __init__(self, name, *, bf16):
+            super().__init__(dim=int(name))
+            self.fingerprint += f":{bf16}"
+
+    def words(options):
+        if "--embedder" in options:  # a pool belongs to one: as many pools at one place
+            shutil.copy(fresh, pool)
+        return [{"POOL": pool, "OTHER": fresh}.get(word, word) for word in options]
+
+    monkeypatch.setattr("lanpo_memory.cli.embedding.SentenceTransformerEmbedder", Encoder)
+    with open_pool(pool, namespace="other") as opened:
+        opened.add([Experience(problem=Problem(text=BOXES.format(5)), principles=(LESSON,))])
+    fresh = shutil.copy(pool, tmp_path / "fresh.db")
+    assert solve("--data", data, "--out", out, *words(before)).code == 0
+    first = out.read_bytes()
+    assert solve("--data", data, "--out", out, *words(after)).code == 0
+    assert len(rows(out)) == 10
+    assert out.read_bytes().startswith(first)
+    for options in (before, after):
+        ran = solve("--data", data, "--out", out, *words(options))
+        assert "5 of 5 problems solved (5 of them before)" in ran.out
+        assert script.model.calls == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((), ("--rounds", 3, "--seed", 4, "--batch", 2)),
+        (("--pool", "POOL"), ("--pool", "POOL", "--seed", 4)),
+        (("--pool", "POOL"), ("--pool", "sqlite:///POOL", "--explore", 0.0)),
+        (("--pool", "POOL", "--mode", "zero_shot"), ("--mode", "zero_shot", "--experiences", 4)),
+    ],
+    ids=lambda options: " ".join(map(str, options)),
+)
+def test_settings_that_decide_nothing_ask_nothing(solve, script, data, out, pool, before, after):
+    for options in (before, after):
+        words = [str(word).replace("POOL", str(pool)) for word in options]
+        assert solve("--data", data, "--out", out, *words).code == 0
+    assert script.model.calls == []
+    assert len(rows(out)) == 5
+
+
+def test_a_pool_that_has_grown_asks_nobody_again(solve, script, data, out, pool):
+    solve("--data", data, "--out", out, "--pool", pool)
+    with open_pool(pool) as opened:
+        opened.add([Experience(problem=Problem(text=BOXES.format(6)), principles=("Draw it.",))])
+    solve("--data", data, "--out", out, "--pool", pool)
+    assert script.model.calls == []
+
+
+def test_the_bar_moves_with_every_batch(solve, data, out, monkeypatch):
+    moved = []
+
+    @contextmanager
+    def watched():
+        with Progress(disable=True) as bar:
+            advance = bar.advance
+            monkeypatch.setattr(bar, "advance", lambda *a: advance(*a) or moved.append(bar))
+            yield bar
+            seen.append([(task.completed, task.total) for task in bar.tasks])
+
+    seen = []
+    monkeypatch.setattr(solving, "progress", watched)
+    solve("--data", data, "--out", out, "--batch", 2)
+    assert seen == [[(5, 5)]]
+    assert len(moved) == 3
+    solve("--data", data, "--out", out)
+    assert seen[1:] == [[(5, 5)]], "what was finished before counts"
+    assert len(moved) == 3
 
 
 def test_failures_are_named_not_written_and_asked_the_next_time(solve, script, data, out):
@@ -310,9 +407,10 @@ def test_a_last_line_that_lacks_nothing_but_its_end_is_kept(solve, script, data,
 
 
 def test_a_kill_between_batches_costs_nothing_that_was_written(solve, script, data, out):
-    def dies(messages, seen=[]):  # noqa: B006 - counts the calls
-        seen.append(messages)
-        if len(seen) > 3:
+    calls = itertools.count(1)
+
+    def dies(messages):
+        if next(calls) > 3:
             raise KeyboardInterrupt
         return "\\boxed{1}"
 
@@ -382,6 +480,17 @@ def test_over_http_a_file_is_solved_failures_left_and_asked_the_next_time(data, 
 # ---------------------------------------------------------------------- the file is not hurt
 
 
+def line(**solved_with):
+    row = {"format": "lanpo-solution", **solved_with, "mode": "zero_shot", "problem": {"text": "a"}}
+    return json.dumps(row) + "\n"
+
+
+def test_a_line_of_ours_is_taken(solve, data, out):
+    out.write_text(line(model="m", settings="s"))
+    assert solve("--data", data, "--out", out).code == 0
+    assert len(rows(out)) == 6
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -391,7 +500,9 @@ def test_over_http_a_file_is_solved_failures_left_and_asked_the_next_time(data, 
         '{"format": "lanpo-pool", "schema_version": 3}\n',
         '{"format": "lanpo-solution", "model": "m"}\n',
         '{"format": "lanpo-solution", "model": "m"}',
-        '{"format": "lanpo-solution", "model": 1, "problem": {"text": "a"}, "mode": "zero_shot"}\n',
+        line(model=1, settings="s"),
+        line(model="m"),
+        line(model="m", settings=1),
         "\\boxed{1}",
     ],
 )
@@ -461,7 +572,7 @@ def test_a_full_disk_is_an_error_of_ours(tmp_path):
     file._file.close()
     file._file = Full()
     with pytest.raises(InvalidInputError, match="No space left"):
-        file.write([], "m")
+        file.write([], model="m", settings="s")
 
 
 # ---------------------------------------------------------------------- bad options

@@ -43,7 +43,7 @@ ALL = Problem(text="problem")
 
 
 def problem_of(record: Any) -> str:
-    return record.problem.id if hasattr(record, "problem") else record.problem_id
+    return record.problem_id if hasattr(record, "problem_id") else record.problem.id
 
 
 def empty() -> State:

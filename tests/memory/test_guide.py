@@ -286,3 +286,20 @@ def test_a_critique_that_does_not_fit_beside_its_attempt_is_left_out():
         assert guidance.kind == kind
         assert guidance.text == (alone.text if kind == "intra" else "")
         assert guidance.critique == ""
+
+
+def test_a_relevance_is_asked_about_all_problems_at_once():
+    class Counting(CosineRelevance):
+        calls = 0
+
+        def score(self, pairs: Any) -> Any:
+            type(self).calls += 1
+            return super().score(pairs)
+
+    relevance = Counting(HashingEmbedder())
+    problems = [Problem(text=f"red apples in a box {i}") for i in range(20, 30)]
+    guide = Guide(FRUIT, relevance=relevance, gamma=0.0)
+    together = guide.inter(problems)
+    guide.best_similarities(problems)
+    assert Counting.calls == 2
+    assert together == [guide.inter([problem])[0] for problem in problems]

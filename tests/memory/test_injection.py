@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanpo_memory.abstraction import RelevantAbstraction
+from lanpo_memory.audit import EnglishAuditPrompts
 from lanpo_memory.prompts import AgentPrompts, EnglishPrompts, quoting
 from lanpo_memory.testing import ScriptedChatModel
 from lanpo_memory.types import Attempt, Experience, Problem, Retrieved
@@ -34,6 +35,10 @@ def everywhere(text):
     return note(text, (text, text), (text,))
 
 
+def everywhere_of(problem, text):
+    return everywhere(text).experience.model_copy(update={"problem": problem})
+
+
 def attempt(text, problem=PLAIN):
     return Attempt(problem=problem, text=text)
 
@@ -52,6 +57,7 @@ RENDERED = {
     "agent_inter": lambda t: AGENT.inter(PLAIN, [everywhere(t)]),
     "agent_intra": lambda t: AGENT.intra(attempt(t)),
     "agent_intra_after": lambda t: AGENT.intra_after(attempt(t), t),
+    "audit": lambda t: content(EnglishAuditPrompts().audit(everywhere_of(Problem(text=t), t))),
     "abstract": lambda t: content(ENGLISH.abstract(Problem(text=t), [everywhere(t)])),
     "judge": lambda t: content(ENGLISH.judge(Problem(text=t), everywhere(t).experience)),
     "contrast": lambda t: content(ENGLISH.contrast(Problem(text=t), [t, "so 5"], [t])),

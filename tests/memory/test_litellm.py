@@ -32,7 +32,7 @@ from lanpo_memory.models import LiteLLMModel
 from lanpo_memory.models.calling import Backoff, retry_after_s
 from lanpo_memory.models.litellm_api import load_litellm
 from lanpo_memory.models.scrubbing import Scrubber, Secret
-from lanpo_memory.types import Completion, Failure, Usage
+from lanpo_memory.types import Completion, FailedAnswer, Failure, Usage
 from tests.memory.openai_server import (
     Behaviour,
     OpenAIServer,
@@ -146,13 +146,13 @@ def test_a_provider_that_knows_no_stop_is_cut_here() -> None:
     }
 
 
-def test_characters_that_cannot_be_stored_are_replaced() -> None:
+def test_characters_that_cannot_be_stored_are_left_out() -> None:
     raw = json.dumps({"choices": [{"index": 0, "finish_reason": "stop", "message": None}]})
     raw = raw.replace("null", '{"role": "assistant", "content": "a\\u0000b\\ud800c"}')
     with OpenAIServer(Behaviour(payload=raw.encode())) as server:
         answer = one(server)
     assert isinstance(answer, Completion)
-    assert answer.text == "a\ufffdb\ufffdc"
+    assert answer.text == "abc"
 
 
 def test_no_conversations_need_no_server() -> None:
@@ -256,7 +256,6 @@ def under(behaviour: Behaviour, **settings: Any) -> Outcome:
     return Outcome(answer, len(server.requests), pauses, model.ledger.total)
 
 
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_tried_again_only_where_that_may_help(name: str) -> None:
     behaviour, requests, reason = FAULTS[name]
@@ -272,6 +271,43 @@ def test_a_fault_is_tried_again_only_where_that_may_help(name: str) -> None:
 def test_what_was_said_instead_of_an_answer_is_kept() -> None:
     assert under(FAULTS["refusal"][0]).answer.text == REFUSED
     assert under(FAULTS["content filter"][0]).answer.text == "So far"
+
+
+def test_a_refusal_that_cannot_be_stored_is_made_so() -> None:
+    assert under(reply(None, refusal="No\0pe\ud800.")).answer.text == "Nope."
+
+
+def test_a_reason_can_be_stored() -> None:
+    answer = under(error(400, "cannot decode \ud800\0 or \U0001f600")).answer
+    assert isinstance(answer, Failure)
+    assert answer.reason == "status 400: cannot decode or \U0001f600"
+    assert FailedAnswer(role="solve", problem_id="p", text="", reason=answer.reason)
+
+
+@pytest.mark.parametrize("message", ["x" * 300_000, "no \ud800 " * 50_000])
+def test_a_reason_is_short_however_long_the_message(message: str) -> None:
+    answer = under(error(400, message)).answer
+    assert isinstance(answer, Failure)
+    assert answer.reason.startswith(f"status 400: {message[:3]}")
+    assert answer.reason.endswith("…")
+    assert len(answer.reason) <= 500
+
+
+def test_a_reason_is_short_where_a_budget_ended_too() -> None:
+    answer = under(error(500, "x" * 1000), ledger=Ledger(max_calls=1)).answer
+    assert isinstance(answer, Failure)
+    assert "max_calls=1" in answer.reason
+    assert len(answer.reason) <= 500
+
+
+@pytest.mark.parametrize("log_probability", [7.0, math.nan])
+def test_a_reason_for_a_score_quotes_no_token(log_probability: float) -> None:
+    listed = logprobs({"\ud800" * 1000: log_probability})
+    with OpenAIServer(reply("yes", logprobs=listed)) as server:
+        model = model_of(server, retries=0)
+        assert np.isnan(model.choice_logprobs([ask()], YES_NO)).all()
+    reason = f"no readable answer: {log_probability:g} is no log-probability"
+    assert model.ledger.reasons("judge") == [(reason, 1)]
 
 
 def test_a_try_that_succeeds_ends_the_trying() -> None:
@@ -468,6 +504,53 @@ def test_an_answer_that_was_refused_has_its_tokens_booked() -> None:
         model.generate([ask()], max_tokens=50)
     total = model.ledger.total
     assert (total.calls, total.failures, total.tokens, total.cost) == (1, 1, 14, 14.0)
+
+
+TOLD = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+
+
+def no_choices(**counts: int) -> Behaviour:
+    return body({"choices": [], "usage": TOLD | counts})
+
+
+def test_a_try_that_is_repeated_has_the_tokens_booked_that_were_told() -> None:
+    with OpenAIServer([no_choices(), error(500), reply("5", usage=(10, 4))]) as server:
+        model = model_of(server, price=(1.0, 2.0))
+        (answer,) = model.generate([ask()], max_tokens=50)
+    total = model.ledger.total
+    assert (total.calls, total.failures, total.unpriced) == (3, 2, 0)
+    assert (total.prompt_tokens, total.completion_tokens, total.cost) == (1010, 504, 2018.0)
+    assert isinstance(answer, Completion)
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.cost) == (10, 4, 18.0)
+
+
+def test_the_last_try_has_its_tokens_booked_too() -> None:
+    total = under(no_choices(), retries=1).usage
+    assert (total.calls, total.failures, total.unpriced) == (2, 2, 2)
+    assert (total.prompt_tokens, total.completion_tokens) == (2000, 1000)
+
+
+def test_a_prompt_is_booked_where_nothing_was_completed() -> None:
+    total = under(no_choices(completion_tokens=0), retries=0, price=(1.0, 2.0)).usage
+    assert (total.prompt_tokens, total.completion_tokens, total.cost) == (1000, 0, 1000.0)
+
+
+def test_a_try_without_counts_is_repeated_and_booked_without_tokens() -> None:
+    total = under(body({"choices": []}), retries=1).usage
+    assert (total.calls, total.failures, total.tokens, total.unpriced) == (2, 2, 0, 0)
+
+
+def test_a_further_try_does_not_cross_a_budget_of_tokens() -> None:
+    most = token_bound(ask()) + 50  # what one try may use
+    used = no_choices(prompt_tokens=10, completion_tokens=20)
+    for budget, sent in ((most + 29, 1), (most + 30, 2), (most + 60, 3)):
+        with OpenAIServer(used) as server:
+            model = model_of(server, ledger=Ledger(max_tokens=budget), retries=2)
+            (answer,) = model.generate([ask()], max_tokens=50)
+        assert isinstance(answer, Failure)
+        assert ("max_tokens" in answer.reason) is (sent < 3)
+        assert len(server.requests) == sent
+        assert model.ledger.total.tokens == sent * 30 <= budget
 
 
 def test_an_answer_without_counts_is_booked_at_the_most_it_can_have_used() -> None:
@@ -771,7 +854,7 @@ def test_the_key_is_never_shown(
 
 
 def test_a_key_is_masked_before_a_long_message_is_cut() -> None:
-    for length in range(450, 500, 7):
+    for length in range(250, 300, 7):
         answer = under(error(400, "x" * length + KEY)).answer
         assert isinstance(answer, Failure)
         assert KEY[:6] not in answer.reason
@@ -794,6 +877,18 @@ def test_what_looks_like_a_key_is_masked(message: str) -> None:
     masked = Scrubber()(message)
     assert "[key]" in masked
     assert not re.search(r"abc|wxyz", masked)
+
+
+def test_looking_for_keys_in_a_long_text_takes_no_long_time() -> None:
+    begun = time.monotonic()
+    for part in ("x", "x ", "-eyJaaaaaaaa", "x***", KEY):
+        assert KEY[:6] not in Scrubber([KEY])(part * 300_000)
+    assert time.monotonic() - begun < 60  # hours, if time grew with the square of the length
+
+
+def test_a_half_masked_key_is_masked_whole() -> None:
+    assert Scrubber()("key abc***xyz, ***xyz, abc***") == "key [key], [key], [key]"
+    assert Scrubber()("eyJabcdefgh.abc***xyz") == "[key][key]"
 
 
 def test_plain_text_is_not_masked() -> None:

@@ -211,8 +211,9 @@ def test_a_failed_call_counts_as_irrelevant_is_said_once_and_asked_again():
     judge, scorer = judge_of(
         lambda m: None if any(d in m[0]["content"] for d in down) else 0.75, store=store
     )
-    with pytest.warns(JudgeWarning, match="no answer for 2 of 4 pairs"):
+    with pytest.warns(JudgeWarning, match="no answer for 2 of 4 pairs") as said:
         assert judge.score(pairs_of(4)).tolist() == [0.75, 0.0, 0.0, 0.75]
+    assert said[0].filename == __file__, "it points to who asked"
     down.remove("lesson 1")
     assert judge.score(pairs_of(4)).tolist() == [0.75, 0.75, 0.0, 0.75]  # no second warning
     assert (judge.asked, judge.failed, judge.reused) == (6, 3, 2)

@@ -67,10 +67,17 @@ def test_without_finish_nothing_is_stored(pool, memory):
 
 def test_when_the_block_raises_nothing_is_stored_and_the_exception_travels(pool, memory):
     before = pool.digest()
-    with pytest.raises(ZeroDivisionError), session(memory, APPLES) as turn:  # noqa: PT012 - the block raises after finish
-        turn.finish(DONE, correct=True)
-        1 / 0  # noqa: B018 - raises
-    assert turn.observation is None
+    turns = []
+
+    def work():
+        with session(memory, APPLES) as turn:
+            turns.append(turn)
+            turn.finish(DONE, correct=True)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert turns[0].observation is None
     assert pool.digest() == before
 
 

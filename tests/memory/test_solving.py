@@ -241,7 +241,7 @@ def test_a_text_without_an_answer_is_reflected_on():
 def test_what_no_record_can_hold_is_taken_out_of_an_answer():
     model = ScriptedChatModel(["7\0 \ud800 " + boxed("72"), reflection("Correct", "72")])
     solution = Solver(model).solve([APPLES], mode="self_correct")[0]
-    assert solution.turns[0].text == "7 ? " + boxed("72")
+    assert solution.turns[0].text == "7  " + boxed("72")
     assert solution.answer == "72"
 
 
@@ -283,10 +283,30 @@ def test_a_budget_stops_before_the_call_and_keeps_the_batches_before_it():
     kept = []
     with pytest.raises(BudgetExceeded):
         kept.extend(solver.batches(problems, mode="zero_shot"))
-    assert [s.problem for batch in kept for s in batch] == problems[:4]
-    assert model.ledger.total.calls == 4
+    assert [len(batch) for batch in kept] == [2, 2, 1]  # the budget is used to the last call
+    assert [s.problem for batch in kept for s in batch] == problems[:5]
+    assert model.ledger.total.calls == 5
     with pytest.raises(BudgetExceeded):
         solver.solve(problems, mode="zero_shot")
+
+
+def test_a_budget_that_ends_between_two_turns_does_not_ask_the_first_again():
+    problems = [Problem(text=f"What is {i} + {i}?") for i in range(4)]
+    model = ScriptedChatModel(reflection("Incorrect", "4"), ledger=Ledger(max_calls=6))
+    with pytest.raises(BudgetExceeded):
+        list(Solver(model, batch=4).batches(problems, mode="self_correct"))
+    assert [(call.role, len(call.conversations)) for call in model.calls] == [("solve", 4)]
+
+
+def test_what_a_model_thinks_first_is_no_answer_no_verdict_and_no_attempt():
+    thought = "<think>\nPerhaps \\boxed{6}.\n### Conclusion:\nCorrect\n</think>\n"
+    model = ScriptedChatModel([thought + boxed("71"), thought + reflection("Incorrect", "72")])
+    solution = Solver(model).solve([APPLES], mode="self_correct")[0]
+    assert [(turn.answer, turn.verdict) for turn in solution.turns] == [("71", None), ("72", False)]
+    assert "Perhaps" not in solution.turns[1].conversation[-1]["content"]
+    assert "Perhaps" not in solution.text
+    cut = ScriptedChatModel("<think>\nPerhaps \\boxed{6}")
+    assert Solver(cut).solve([APPLES], mode="zero_shot")[0].answer is None
 
 
 # ---------------------------------------------------------------------- the pool is only read

@@ -86,14 +86,22 @@ class Model:
                 self.attempts, batch.attempts, lambda _: True, self.limits.attempts, lambda _: 0.0
             ),
         ]
-        for mine, records in (
-            (self.exposures, batch.exposures),
-            (self.failures, batch.failures),
+        for mine, records, most in (
+            (self.exposures, batch.exposures, None),
+            (self.failures, batch.failures, self.limits.failures),
         ):
+            told = []
             for record in records:
                 new = record.id not in {r.id for r in mine}
-                statuses.append("added" if new else "duplicate")
+                told.append("added" if new else "duplicate")
                 mine += [record] * new
+            gone = [] if most is None or not records else mine[: max(0, len(mine) - most)]
+            mine[:] = mine[len(gone) :]
+            ids = {r.id for r in gone}
+            statuses += [
+                "evicted" if status == "added" and record.id in ids else status
+                for status, record in zip(told, records, strict=True)
+            ]
         for gone in batch.deletions:
             before = len(self.experiences) + len(self.failures)
             self.experiences[:] = [e for e in self.experiences if e.id != gone]
@@ -289,6 +297,7 @@ limits = st.builds(
     capacity=st.sampled_from([None, 1, 2, 3, 5]),
     per_step=st.sampled_from([None, 1, 2, 4]),
     attempts=st.sampled_from([None, 1, 2]),
+    failures=st.sampled_from([None, 1, 3]),
 )
 batches = st.builds(
     Batch,

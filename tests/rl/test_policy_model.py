@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from lanpo_memory import Completion, ExperiencePool
-from lanpo_memory.errors import BudgetExceeded
+from lanpo_memory.errors import BudgetExceeded, ConfigError
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.protocols import ChatModel
 from lanpo_memory.types import Usage
@@ -68,6 +69,12 @@ def test_sampling_repeats_and_leaves_the_runs_randomness_and_settings_alone(make
     assert [sampled(other), sampled(other)] == [first, second]
     assert torch.equal(torch.get_rng_state(), before)
     assert trainer.generation_config.to_dict() == settings
+
+
+def test_on_several_ranks_the_policy_refuses_what_the_main_process_alone_would_ask():
+    trainer = SimpleNamespace(accelerator=SimpleNamespace(num_processes=2))
+    with pytest.raises(ConfigError, match="cannot reflect on several ranks"):
+        PolicyModel(trainer).generate(CONVERSATIONS, max_tokens=1, role="reflect")
 
 
 def test_nothing_to_answer_is_no_call(make_trainer: Any):
