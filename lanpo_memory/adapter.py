@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lanpo_memory.answering import answer
 from lanpo_memory.errors import (
@@ -298,6 +298,7 @@ class PoolAdapter:
 
     def ask(self, rollouts: Sequence[Rollout], *, step: int) -> list[Request]:
         """See `ExperienceAdapter.ask`: what the summarizer wants to know of admitted rollouts."""
+        _check_list(rollouts)
         if self._summarizer is None:
             return []
         admitted = self._admitted(rollouts)
@@ -314,6 +315,7 @@ class PoolAdapter:
         step: int,
     ) -> Observation:
         """See `ExperienceAdapter.ingest`."""
+        _check_list(rollouts)
         started = time.perf_counter()
         found = self._read(rollouts, answers, step)
         batch = Batch(
@@ -484,6 +486,11 @@ def _groups(rollouts: Sequence[Rollout]) -> list[list[int]]:
     for i, rollout in enumerate(rollouts):
         groups[i if rollout.group is None else rollout.group].append(i)
     return list(groups.values())
+
+
+def _check_list(rollouts: Any) -> None:
+    if isinstance(rollouts, Rollout):
+        raise InvalidInputError("give a list of rollouts, also for one: observe([rollout], ...)")
 
 
 def _failed(

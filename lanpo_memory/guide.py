@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from lanpo_memory.calibration import gamma_of
+from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.prompts import EnglishPrompts
@@ -90,6 +91,7 @@ class Guide:
 
     Raises:
         ConfigError: a setting out of range.
+        InvalidInputError: `pool` is none.
 
     Source: weighted sampling and relevance filter, arXiv 2510.16552 §4.
     """
@@ -113,6 +115,10 @@ class Guide:
         width: int = 32,
         newest: int = 4,
     ) -> None:
+        if not isinstance(pool, ExperiencePool):
+            raise InvalidInputError(
+                f"a guide needs a pool, got a {type(pool).__name__}: open_pool(path) opens one"
+            )
         self.selection = Selection(
             weight=weight,
             experiences=experiences,
@@ -233,7 +239,7 @@ class Guide:
         pairs = [(p, hit) for p, hits in zip(problems, found, strict=True) for hit in hits]
         if self.relevance is None or not pairs:
             return found
-        scores = iter(self.relevance.score([(p, hit.experience) for p, hit in pairs]))
+        scores = iter(self._scored([(p, hit.experience) for p, hit in pairs]))
         return [
             sorted(
                 (hit.model_copy(update={"similarity": float(next(scores))}) for hit in hits),
@@ -241,6 +247,16 @@ class Guide:
             )
             for hits in found
         ]
+
+    def _scored(self, pairs: Sequence[tuple[Problem, Experience]]) -> list[float]:
+        assert self.relevance is not None
+        scores = [float(score) for score in self.relevance.score(pairs)]
+        if len(scores) != len(pairs) or not all(0.0 <= score <= 1.0 for score in scores):
+            raise InvalidInputError(
+                f"{type(self.relevance).__name__}.score has to return one number in 0..1 for each "
+                f"of {len(pairs)} pairs, got {len(scores)}: {scores[:5]}"
+            )
+        return scores
 
     def best_similarities(self, problems: Sequence[Problem]) -> list[float]:
         """Return the similarity of each problem's best candidate, whatever gamma is, else -1."""

@@ -123,8 +123,9 @@ class Ledger:
         held = sum(getattr(each, name.removeprefix("max_")) for each in self._held)
         if spent + held + more > limit:
             waiting = f", up to {held:,.6g} under way" if held else ""
+            what = f"{more:,.6g} {unit} more for {role!r}" if more else f"another try for {role!r}"
             raise BudgetExceeded(
-                f"{more:,.6g} {unit} more for {role!r} would cross {name}={limit:,.6g}: "
+                f"{what} would cross {name}={limit:,.6g}: "
                 f"{spent:,.6g} {done}{waiting}. The call was not made; raise the budget to go on"
             )
 

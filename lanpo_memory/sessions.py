@@ -116,6 +116,7 @@ def session(
 
     Raises:
         ConfigError: `explore` is no share.
+        InvalidInputError: `problem` is none.
 
     >>> from lanpo_memory import ExperiencePool, PoolAdapter
     >>> from lanpo_memory.summarizers import ExtractiveSummarizer
@@ -126,6 +127,10 @@ def session(
     >>> dict(turn.observation.counts)
     {'added': 1}
     """
+    if not isinstance(problem, Problem):
+        raise InvalidInputError(
+            f"got a {type(problem).__name__} where a Problem is needed: Problem(text=...)"
+        )
     if explore is not None and not 0.0 <= explore <= 1.0:
         raise ConfigError(f"explore must lie between 0 and 1, got {explore}")
     explored = explore is not None and uniform(seed, step, problem.id, "explore") < explore

@@ -107,6 +107,11 @@ class Solver:
             raise ConfigError(f"temperature must be 0 or more, got {temperature}")
         if explore is not None and not 0.0 <= explore <= 1.0:
             raise ConfigError(f"explore must lie between 0 and 1, got {explore}")
+        if not callable(getattr(model, "generate", None)):
+            raise ConfigError(
+                f"a solver needs a model, got {model!r:.60}; give an object, such as "
+                "LiteLLMModel(name)"
+            )
         if guide is not None and pool is not None and guide.pool is not pool:
             raise ConfigError("guide and pool are two pools; give one of them, or the same")
         self.model = model

@@ -65,8 +65,8 @@ def audit(
 
     How long they are, how much of them was copied, how many numbers they hold, how often they are
     there, how old they are, and what became of the rollouts that saw them. With --model, also
-    whether they are principles that transfer or details of one problem. Nothing is written to the
-    pool.
+    whether they are principles that transfer or details of one problem; the exit code is 1 if the
+    model says neither for some. Nothing is written to the pool.
 
     Example: lanpo audit pool.db --sample 200 --out audits/today
     """
@@ -94,6 +94,8 @@ def audit(
         raise BudgetExceeded(
             f"{judged:,} of {len(found.entries):,} entries were judged. {found.stopped}"
         )
+    if model is not None and found.verdicts.get("failed"):
+        raise typer.Exit(1)
 
 
 def _audited(

@@ -39,6 +39,7 @@ from lanpo_memory.types import Experience, Problem
 
 __all__ = ["judge"]
 
+_FIRST = 16  # pairs asked before all others
 _CHUNK = 64  # pairs asked and kept at once: what an interruption can lose
 _BLOCK = 64  # problems searched at once
 _LABEL = 12  # cells
@@ -167,16 +168,21 @@ class _Work:
         with progress() as bar, warnings.catch_warnings():
             warnings.simplefilter("ignore", JudgeWarning)  # the summary says it
             task = bar.add_task("judging", total=len(self.pairs))
-            for start in range(0, len(self.pairs), _CHUNK):
-                chunk = self.pairs[start : start + _CHUNK]
+            # A few first: a model that answers nothing is found out soon.
+            starts = [0, *range(_FIRST, len(self.pairs), _CHUNK)]
+            for start, end in zip(starts, [*starts[1:], len(self.pairs)], strict=True):
+                chunk = self.pairs[start:end]
                 self.scores += self.scorer.score(chunk).tolist()
                 bar.advance(task, len(chunk))
                 check_answering(self.ledger)
 
     def so_far(self) -> str:
         """How far it got."""
-        done = self.scorer.reused + self.scorer.asked - self.scorer.failed
-        return f"{done:,} of {counted(len(self.pairs), 'pair')} are judged, and stay so"
+        done, pairs = self.scorer.asked - self.scorer.failed, counted(len(self.pairs), "pair")
+        known = self.scorer.reused
+        return (
+            f"{done:,} of {pairs} were judged now, and stay so; {known:,} seen so far were before"
+        )
 
 
 def _print_summary(console: Console, work: _Work, problems: int, gamma: float) -> None:

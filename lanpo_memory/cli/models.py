@@ -98,11 +98,13 @@ def load_model(
         ConfigError: the folder holds no model that can be loaded, or litellm does not know the
             provider.
     """
-    if Path(name).is_dir():
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        raise ConfigError(f"there is no folder {name}; a name of litellm is provider/model")
+    if Path(name).expanduser().is_dir():
         from lanpo_memory.models import TransformersModel
 
         with waiting(f"loading {name}"):
-            return TransformersModel(name, ledger=ledger)
+            return TransformersModel(Path(name).expanduser(), ledger=ledger)
     from lanpo_memory.models import LiteLLMModel
 
     with waiting("loading litellm"):

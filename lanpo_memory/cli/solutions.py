@@ -63,6 +63,8 @@ class SolutionFile:
         self._whole = 0  # bytes in whole lines
         self._ends = b""  # what the last whole line lacks
         try:
+            if path.exists() and not path.is_file():
+                raise InvalidInputError(f"{path} is no plain file; write solutions to one")
             if path.exists():
                 self._read()
             self._file = self._opened()

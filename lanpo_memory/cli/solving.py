@@ -27,7 +27,7 @@ from lanpo_memory.cli.models import (
 )
 from lanpo_memory.cli.problems import read_problems
 from lanpo_memory.cli.solutions import SolutionFile, row_of
-from lanpo_memory.cli.terminal import counted, cut, progress, report, to_screen
+from lanpo_memory.cli.terminal import counted, cut, progress, report, to_screen, wrapped
 from lanpo_memory.cli.traces import print_solution
 from lanpo_memory.errors import BudgetExceeded, ConfigError
 from lanpo_memory.guide import Guide
@@ -274,10 +274,16 @@ def _summary(
     silent = sum(solution.answer is None for solution in solved)
     guided = sum(any(turn.guidance.experience_ids for turn in s.turns) for s in solved)
     before = f" ({there:,} of them before)" if there else ""
-    console.print(
-        f"{there + len(solved):,} of {counted(total, 'problem')} solved{before}: {path}\n"
-        f"now: {guided:,} with experiences, {silent:,} without a final answer"
-    )
+    console.print(f"{there + len(solved):,} of {counted(total, 'problem')} solved{before}: {path}")
+    if not solved:
+        return
+    console.print(f"now: {guided:,} with experiences, {silent:,} without a final answer")
+    if "retrieval" in solved[0].mode and not guided:
+        said = (
+            "no problem found an experience that is similar enough; `lanpo pool why` shows what it "
+            "finds, `lanpo pool calibrate` finds a gamma"
+        )
+        console.print(wrapped("note: ", said, console))
 
 
 # ---------------------------------------------------------------------- one question

@@ -22,7 +22,7 @@ from lanpo_memory import (
     admit_contrast,
 )
 from lanpo_memory.answering import answer
-from lanpo_memory.errors import BudgetExceeded
+from lanpo_memory.errors import BudgetExceeded, InvalidInputError
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.reflectors import critique_entry
 from lanpo_memory.summarizers import LLMSummarizer
@@ -230,3 +230,9 @@ def test_requests_of_different_roles_are_not_mixed():
         ("summarise", 2),
         ("reflect", 1),
     ]
+
+
+@pytest.mark.parametrize("call", ["ask", "observe"])
+def test_a_single_rollout_is_no_list(call: str):
+    with pytest.raises(InvalidInputError, match="give a list of rollouts"):
+        getattr(PoolAdapter(ExperiencePool()), call)(rollouts(1)[0], step=0)

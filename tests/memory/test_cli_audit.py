@@ -139,6 +139,14 @@ def test_a_model_is_asked_about_each_entry(run, pool, model, tmp_path):
     assert '"verdict": "specific"' in (tmp_path / "audit.json").read_text()
 
 
+def test_a_model_that_says_neither_is_reported_with_exit_code_1(run, pool, model, tmp_path):
+    model(lambda m: "I am sorry." if "number 3" in m[0]["content"] else "transferable")
+    ran = run(pool, "--model", "m/n", "--out", tmp_path)
+    assert ran.code == 1
+    assert "judged    12 of 12: failed 1, transferable 11" in ran.out
+    assert (tmp_path / "audit.json").exists()
+
+
 def test_a_budget_ends_the_asking_and_the_report_is_written(run, pool, model, tmp_path):
     model("specific")
     ran = run(pool, "-m", "m", "--max-calls", 5, "--out", tmp_path)

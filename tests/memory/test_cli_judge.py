@@ -202,12 +202,12 @@ def test_a_run_that_was_killed_goes_on_where_it_was(lanpo, model, pool, problems
     loaded = model(scorer=Killed)
     ran = lanpo(*judge_command(pool, problems))
     assert ran.code == 130
-    assert "stopped: 128 of " in ran.err
+    assert "stopped: 80 of " in ran.err
     assert "the same command goes on" in ran.err
-    assert len(loaded[0].asked) == 128
+    assert len(loaded[0].asked) == 80
     ran = lanpo(*judge_command(pool, problems))
     assert ran.code == 0
-    assert ran.said["cache"] == "128"
+    assert ran.said["cache"] == "80"
     assert not {str(m) for m in loaded[0].asked} & {str(m) for m in loaded[1].asked}
     total = len(loaded[0].asked) + len(loaded[1].asked)
     assert ran.said["pairs"].startswith(f"{total} of")
@@ -219,7 +219,7 @@ def test_a_budget_stops_it_and_what_was_judged_stays(lanpo, model, pool, problem
     ran = lanpo(*judge_command(pool, problems, "--max-calls", 100))
     assert ran.code == 2
     assert ran.err.startswith("error: 100 of ")
-    assert "are judged, and stay so" in ran.err
+    assert "were judged now, and stay so; 0 seen so far were before" in ran.err
     assert "max_calls=100" in ran.err
     assert "judge       100 calls" in ran.out
     ran = lanpo(*judge_command(pool, problems))
@@ -254,10 +254,10 @@ def test_a_judge_that_answers_nothing_is_not_asked_for_ever(lanpo, model, pool, 
     loaded = model(lambda m: None)
     ran = lanpo(*judge_command(pool, problems))
     assert ran.code == 2
-    assert len(loaded[0].asked) == 64
-    assert "the model answered none of 64 calls" in ran.err
+    assert len(loaded[0].asked) == 16
+    assert "the model answered none of 16 calls" in ran.err
     assert ran.err.rstrip().endswith("scripted to fail")
-    assert "no answer, 64 x: scripted to fail" in ran.out
+    assert "no answer, 16 x: scripted to fail" in ran.out
 
 
 def test_a_model_without_log_probabilities_is_named(lanpo, model, pool, problems):

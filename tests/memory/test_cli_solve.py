@@ -547,10 +547,22 @@ def test_an_empty_file_is_filled(solve, data, out):
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_ours(solve, data, tmp_path):
-    for target in (tmp_path / "no" / "out.jsonl", tmp_path):
+    for target, said in (
+        (tmp_path / "no" / "out.jsonl", "cannot write"),
+        (tmp_path, "no plain file"),
+    ):
         ran = solve("--data", data, "--out", target)
         assert isinstance(ran.error, InvalidInputError)
-        assert "cannot write" in str(ran.error)
+        assert said in str(ran.error)
+
+
+def test_where_no_problem_finds_an_experience_the_way_out_is_named(solve, data, out, pool):
+    ran = solve("--data", data, "--out", out, "--pool", pool, "--gamma", 1.0)
+    assert "now: 0 with experiences" in ran.out
+    assert "lanpo pool calibrate" in " ".join(ran.out.split())
+    again = solve("--data", data, "--out", out, "--pool", pool, "--gamma", 1.0)
+    assert "now:" not in again.out
+    assert "calibrate" not in again.out
 
 
 def test_each_batch_is_on_the_disk_before_the_next_is_asked(solve, data, out, monkeypatch):

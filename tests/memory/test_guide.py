@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from lanpo_memory import (
     Problem,
     Retrieved,
 )
-from lanpo_memory.errors import ConfigError
+from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_memory.filters import NotFromProblems, OutcomeIs
 from lanpo_memory.reflectors import TwoStageReflector
 from lanpo_memory.relevance import CosineRelevance
@@ -303,3 +304,21 @@ def test_a_relevance_is_asked_about_all_problems_at_once():
     guide.best_similarities(problems)
     assert Counting.calls == 2
     assert together == [guide.inter([problem])[0] for problem in problems]
+
+
+@pytest.mark.parametrize("scores", [[2.0], [float("nan")], [-0.1], [0.5, 0.5], []])
+def test_a_relevance_that_breaks_its_promise_is_named(scores: list[float]):
+    class Odd:
+        fingerprint, default_gamma = "odd", 0.5
+
+        def score(self, pairs: Any) -> Any:
+            return np.array((scores or [0.5] * (len(pairs) - 1)) if len(pairs) != 1 else scores)
+
+    one = pool_of(("red apples in a box 1", "one"))
+    with pytest.raises(InvalidInputError, match=r"Odd\.score has to return one number"):
+        Guide(one, relevance=Odd(), gamma=0.0).inter([QUERY])
+
+
+def test_a_path_is_no_pool():
+    with pytest.raises(InvalidInputError, match=r"open_pool\(path\)"):
+        Guide("pool.db")

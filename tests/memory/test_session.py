@@ -142,3 +142,8 @@ def test_a_share_out_of_range_is_refused(memory):
     for explore in (-0.1, 1.1, float("nan")):
         with pytest.raises(ConfigError, match="explore"), session(memory, APPLES, explore=explore):
             pass
+
+
+def test_a_text_is_no_problem(memory):
+    with pytest.raises(InvalidInputError, match="Problem"), session(memory, "Book a table."):
+        raise AssertionError("the block is not entered")

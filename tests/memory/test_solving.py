@@ -493,3 +493,8 @@ def test_the_same_problem_twice_is_solved_twice():
     model = ScriptedChatModel([boxed("1"), boxed("2")])
     solutions = Solver(model, temperature=1.0).solve([APPLES, APPLES], mode="zero_shot")
     assert Counter(s.answer for s in solutions) == {"1": 1, "2": 1}
+
+
+def test_a_name_is_no_model(pool):
+    with pytest.raises(ConfigError, match="a solver needs a model, got 'openai/gpt-4o-mini'"):
+        Solver("openai/gpt-4o-mini", pool)
