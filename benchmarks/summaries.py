@@ -28,7 +28,7 @@ from lanpo_memory import (
     admit_contrast,
     admit_correct,
 )
-from lanpo_memory.adapter import Admission
+from lanpo_memory.admission import Admission
 from lanpo_memory.answering import answer
 from lanpo_memory.importers import read_rollouts
 from lanpo_memory.protocols import Summarizer

@@ -8,7 +8,8 @@
 (('Pair the first with the last.',), 0.5)
 """
 
-from lanpo_memory.adapter import PoolAdapter, admit_contrast, admit_correct
+from lanpo_memory.adapter import PoolAdapter
+from lanpo_memory.admission import admit_contrast, admit_correct
 from lanpo_memory.guide import Guide
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.pool import ExperiencePool, open_pool

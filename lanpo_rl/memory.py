@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lanpo_memory.adapter import PoolAdapter, admit_correct
+from lanpo_memory.adapter import PoolAdapter
+from lanpo_memory.admission import admit_correct
 from lanpo_memory.guide import Guide, approximate_tokens
 from lanpo_memory.pool import ExperiencePool, open_pool
 from lanpo_memory.protocols import Prompts

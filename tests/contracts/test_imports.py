@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 FOUNDATION = ["errors", "types", "protocols", "ledger", "texts", "legacy"]
 PROVIDERS = ["stores", "retrievers", "models", "embedders"]
 POOL = [
+    "admission",
     "answering",
     "calibration",
     "comparison",
