@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from lanpo_memory.errors import ConfigError
 from lanpo_memory.ledger import Ledger, token_bound
 from lanpo_memory.types import Completion, Failure, Messages, Usage
 from lanpo_rl.collective import spread
+from lanpo_rl.swapping import swapped
 
 __all__ = ["PolicyModel"]
 
@@ -114,33 +116,13 @@ class PolicyModel:
             torch.manual_seed(seed)
             yield
 
-    @contextlib.contextmanager
-    def _settings(self, max_tokens: int, temperature: float) -> Iterator[None]:
+    def _settings(self, max_tokens: int, temperature: float) -> AbstractContextManager[None]:
         """Length and temperature, which each backend keeps in its own place."""
-        trainer = self._trainer
-        place, values = (
-            (
-                trainer.vllm_generation,
-                {"max_completion_length": max_tokens, "temperature": temperature},
-            )
-            if trainer.use_vllm
-            else (
-                trainer.generation_config,
-                {
-                    "max_new_tokens": max_tokens,
-                    "do_sample": temperature > 0,
-                    "temperature": temperature or 1.0,
-                },
-            )
-        )
-        before = {name: getattr(place, name) for name in values}
-        for name, value in values.items():
-            setattr(place, name, value)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                setattr(place, name, value)
+        if self._trainer.use_vllm:
+            values = {"max_completion_length": max_tokens, "temperature": temperature}
+            return swapped(self._trainer.vllm_generation, values)
+        sampling = {"do_sample": temperature > 0, "temperature": temperature or 1.0}
+        return swapped(self._trainer.generation_config, {"max_new_tokens": max_tokens, **sampling})
 
 
 def _completion(

@@ -13,11 +13,11 @@ world, _n rows of this rank.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ from lanpo_rl.objectives import distill_advantages, halves_advantages
 from lanpo_rl.policy import PolicyModel
 from lanpo_rl.rewards import SectionReward, completion_text
 from lanpo_rl.rows import problem_of
+from lanpo_rl.swapping import swapped
 
 __all__ = ["LanpoTrainer"]
 
@@ -341,29 +342,23 @@ class LanpoTrainer(GRPOTrainer):
         self._lanpo_metric("distilled_rows", float(weighty.sum()))
         return loss + extra
 
-    @contextlib.contextmanager
-    def _lanpo_plain_loss(self) -> Iterator[None]:
+    def _lanpo_plain_loss(self) -> AbstractContextManager[None]:
         """The policy term alone: no KL, no entropy bonus, no importance ratio, no second metrics.
 
         The rollouts were sampled under another prompt; old log-probs and their ratios do not apply.
         """
-        plain = {
-            "_metrics": {"train": defaultdict(list), "eval": defaultdict(list)},
-            "beta": 0.0,
-            "_entropy_bonus_enabled": False,
-            "aux_loss_enabled": False,
-            "use_vllm": False,
-            "off_policy_mask_threshold": None,
-            "top_entropy_quantile": 1.0,
-        }
-        before = {name: getattr(self, name) for name in plain}
-        for name, value in plain.items():
-            setattr(self, name, value)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                setattr(self, name, value)
+        return swapped(
+            self,
+            {
+                "_metrics": {"train": defaultdict(list), "eval": defaultdict(list)},
+                "beta": 0.0,
+                "_entropy_bonus_enabled": False,
+                "aux_loss_enabled": False,
+                "use_vllm": False,
+                "off_policy_mask_threshold": None,
+                "top_entropy_quantile": 1.0,
+            },
+        )
 
     # ------------------------------------------------------------------ 4. checkpoints
 

@@ -16,6 +16,7 @@ from lanpo_memory.types import Experience, Hit, Problem
 
 __all__ = [
     "OUTCOMES",
+    "GammaOption",
     "NamespaceOption",
     "PoolOption",
     "app",
@@ -43,6 +44,13 @@ _SEE_LIST = "see `lanpo pool list`"
 
 PoolOption = Annotated[
     str, typer.Option("--pool", "-p", help="Path or address of the pool.", metavar="PATH_OR_URL")
+]
+GammaOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="0..1",
+        help="Least similarity. Without: the calibrated one, else the scorer's default.",
+    ),
 ]
 NamespaceOption = Annotated[str, typer.Option(help="Namespace within the pool.", metavar="NAME")]
 

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 import typer
 from rich.console import Console
 
-from lanpo_memory.cli.common import NamespaceOption, command, spared, tools
+from lanpo_memory.cli.common import GammaOption, NamespaceOption, command, spared, tools
 from lanpo_memory.cli.embedding import Bf16Option, EmbedderOption, searchable
 from lanpo_memory.cli.models import (
     ApiBaseOption,
@@ -89,13 +89,7 @@ def solve(
     experiences: Annotated[
         int, typer.Option(min=1, metavar="N", help="Most experiences in one prompt.")
     ] = 1,
-    gamma: Annotated[
-        float | None,
-        typer.Option(
-            metavar="0..1",
-            help="Least similarity. Without: the calibrated one, else the scorer's default.",
-        ),
-    ] = None,
+    gamma: GammaOption = None,
     embedder: EmbedderOption = None,
     bf16: Bf16Option = False,
     explore: Annotated[

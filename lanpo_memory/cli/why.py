@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from lanpo_memory.calibration import load_calibration
-from lanpo_memory.cli.common import NamespaceOption, PoolOption, command, first_words
+from lanpo_memory.cli.common import GammaOption, NamespaceOption, PoolOption, command, first_words
 from lanpo_memory.cli.embedding import (
     Bf16Option,
     EmbedderOption,
@@ -36,13 +36,7 @@ def why(
     problem: Annotated[str, typer.Argument(help="The problem that wants guidance.")],
     pool: PoolOption = "pool.db",
     namespace: NamespaceOption = "default",
-    gamma: Annotated[
-        float | None,
-        typer.Option(
-            metavar="0..1",
-            help="Least similarity. Without: the calibrated one, else the scorer's default.",
-        ),
-    ] = None,
+    gamma: GammaOption = None,
     embedder: EmbedderOption = None,
     bf16: Bf16Option = False,
     seed: Annotated[

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,6 @@ from lanpo_memory.types import (
     FailedAnswer,
     Problem,
 )
-from lanpo_rl.cli import main
 
 EGGS = {
     "problem": "How many [red] eggs [/bold] are left?",
@@ -53,27 +51,6 @@ COMMANDS = [
     "import", "retry", "search", "list", "show", "stats", "why", "utility", "calibrate", "judge",
     "reindex", "export", "restore", "rm", "diff",
 ]  # fmt: skip
-
-
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def lanpo(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lanpo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return Ran(stopped.value.code or 0, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,38 +13,8 @@ from lanpo_memory.cli import judging
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.relevance import JudgeRelevance
 from lanpo_memory.testing import HashingEmbedder, ScriptedChoiceScorer
-from lanpo_rl.cli import main
 
 _THINGS = ["apples", "pears", "figs", "plums", "grapes", "melons"]
-
-
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self):
-        """The labelled lines of the summary."""
-        lines = (
-            line.partition(" ") for line in self.out.replace("from cache", "cache").split("\n")
-        )
-        return {label: text.strip() for label, _, text in lines if label}
-
-
-@pytest.fixture
-def lanpo(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lanpo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return Ran(stopped.value.code or 0, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture

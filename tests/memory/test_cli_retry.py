@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import dataclass
 
 import pytest
 
@@ -13,30 +11,8 @@ from lanpo_memory.cli import retrying
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.testing import ScriptedChatModel
 from lanpo_memory.types import FailedAnswer
-from lanpo_rl.cli import main
 
 GOOD = json.dumps({"principles": ["Look for what stays the same."]})
-
-
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def lanpo(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lanpo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return Ran(stopped.value.code or 0, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture
