@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.importers import parsed_line
@@ -65,11 +65,18 @@ class SolutionFile:
         try:
             if path.exists() and not path.is_file():
                 raise InvalidInputError(f"{path} is no plain file; write solutions to one")
-            if path.exists():
-                self._read()
-            self._file = self._opened()
+            self._file = path.open("ab")
         except OSError as error:
             raise self._unwritable(error) from error
+        try:
+            self._lock()
+            self._read()
+            self._mend()
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
+            raise
 
     def __enter__(self) -> SolutionFile:
         return self
@@ -93,11 +100,22 @@ class SolutionFile:
             raise self._unwritable(error) from error
         self.finished |= {(each.problem.id, each.mode, model, settings) for each in solutions}
 
-    def _opened(self) -> BinaryIO:
-        file = self.path.open("ab")
-        file.truncate(self._whole)
-        file.write(self._ends)
-        return file
+    def _lock(self) -> None:
+        """Keep other commands out; the system lets go of it when the file is closed."""
+        try:
+            import fcntl
+        except ImportError:  # Windows, where an open file is not shared anyway
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidInputError(
+                f"another command is writing to {self.path}; wait for it, or write to another file"
+            ) from None
+
+    def _mend(self) -> None:
+        self._file.truncate(self._whole)
+        self._file.write(self._ends)
 
     def _read(self) -> None:
         for number, raw in enumerate(self._lines(), 1):

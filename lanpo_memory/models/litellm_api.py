@@ -72,6 +72,9 @@ def provider_of(litellm: Any, model: str, api_base: str | None) -> tuple[str, st
     return name, provider
 
 
+_LOST = "the server cannot be reached, or the connection broke"
+
+
 @dataclass(frozen=True)
 class Fault:
     """Why a call came to nothing, whether another try may help, and how long to wait for it."""
@@ -95,7 +98,9 @@ def fault_of(error: Any, *, timeout_s: float, scrub: Callable[[str], str]) -> Fa
     if not headers and status == 408:  # litellm's own status, as is the next
         said = f"no answer within {timeout_s:g} s"
     elif not headers and status >= 500:
-        said, lasting = "no readable answer", "credentials" in message or "api_key" in message
+        lasting = "credentials" in message or "api_key" in message
+        lost = message.startswith("Connection error")
+        said = "not sent" if lasting else _LOST if lost else "no readable answer"
     transient = (status in _TRANSIENT or status >= 500) and not lasting
     return Fault(f"{said}: {message}", transient, retry_after_s(headers))
 

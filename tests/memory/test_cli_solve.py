@@ -627,3 +627,12 @@ def test_a_model_has_to_be_named(solve):
     ran = solve("2 + 3?", model=None)
     assert ran.code == 2
     assert "--model" in ran.err
+
+
+def test_two_commands_do_not_write_to_one_file(solve, script, data, out):
+    with SolutionFile(out):
+        ran = solve("--data", data, "--out", out)
+        assert isinstance(ran.error, InvalidInputError)
+        assert "another command is writing" in str(ran.error)
+        assert script.model is None or script.model.calls == []
+    assert solve("--data", data, "--out", out).code == 0
