@@ -29,7 +29,7 @@ class Ledger:
         max_cost: most US dollars.
 
     Raises:
-        ConfigError: a budget below 0.
+        ConfigError: a budget below 0, or one that is no number.
 
     >>> ledger = Ledger(max_calls=2)
     >>> with ledger.reserve("solve", calls=2, tokens=100) as held:
@@ -52,8 +52,8 @@ class Ledger:
     ) -> None:
         self.limits = {"max_calls": max_calls, "max_tokens": max_tokens, "max_cost": max_cost}
         for name, limit in self.limits.items():
-            if limit is not None and not limit >= 0:
-                raise ConfigError(f"{name} must not be negative, got {limit}")
+            if limit is not None and not (isinstance(limit, int | float) and limit >= 0):
+                raise ConfigError(f"{name} must be a number of 0 or more, got {limit!r}")
         self._by_role: defaultdict[str, Usage] = defaultdict(Usage)
         self._reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._held: list[Reservation] = []

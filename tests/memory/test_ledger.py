@@ -97,9 +97,11 @@ def test_threads_never_cross_a_budget_together():
     assert ledger.total.calls == 50
 
 
-@pytest.mark.parametrize("budget", [{"max_calls": -1}, {"max_cost": float("nan")}])
+@pytest.mark.parametrize(
+    "budget", [{"max_calls": -1}, {"max_cost": float("nan")}, {"max_tokens": "3"}]
+)
 def test_a_budget_that_makes_no_sense_is_refused(budget: dict[str, float]):
-    with pytest.raises(ConfigError, match="must not be negative"):
+    with pytest.raises(ConfigError, match="must be a number of 0 or more"):
         Ledger(**budget)
 
 
