@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from lanpo_memory.errors import BudgetExceeded, ConfigError
 from lanpo_memory.types import Messages, Usage
@@ -52,8 +52,7 @@ class Ledger:
     ) -> None:
         self.limits = {"max_calls": max_calls, "max_tokens": max_tokens, "max_cost": max_cost}
         for name, limit in self.limits.items():
-            if limit is not None and not (isinstance(limit, int | float) and limit >= 0):
-                raise ConfigError(f"{name} must be a number of 0 or more, got {limit!r}")
+            _check_limit(name, limit)
         self._by_role: defaultdict[str, Usage] = defaultdict(Usage)
         self._reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._held: list[Reservation] = []
@@ -139,6 +138,11 @@ class Ledger:
     def _release(self, held: Reservation) -> None:
         with self._lock:
             self._held = [each for each in self._held if each is not held]
+
+
+def _check_limit(name: str, limit: Any) -> None:
+    if limit is not None and not (isinstance(limit, int | float) and limit >= 0):
+        raise ConfigError(f"{name} must be a number of 0 or more, got {limit!r}")
 
 
 class Reservation:
