@@ -79,7 +79,7 @@ class MissingExtraError(LanpoError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"this needs the package {package!r}, which is not installed. "
-            f"Install it with: pip install 'lanpo[{extra}]'"
+            f"Install it with: pip install 'lanpo[{extra}]', in a clone: pip install '.[{extra}]'"
         )
         self.package, self.extra = package, extra
 
