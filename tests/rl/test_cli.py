@@ -17,6 +17,7 @@ import pytest
 from lanpo_memory.errors import InvalidInputError, MissingExtraError
 from lanpo_memory.pool import open_pool
 from lanpo_rl import cli, seeding, training
+from lanpo_rl.cli.common import needs_rl
 from lanpo_rl.tasks import make_hidden_constants
 from lanpo_rl.tiny import load_tokenizer, save_policy
 
@@ -383,7 +384,7 @@ def test_a_package_that_is_there_but_broken_is_not_called_missing(monkeypatch: p
     monkeypatch.delitem(sys.modules, "trl")
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     with pytest.raises(ImportError, match="libfoo") as caught:
-        cli._needs_rl()
+        needs_rl()
     assert not isinstance(caught.value, MissingExtraError)
 
 
@@ -391,7 +392,7 @@ def test_the_exit_code_reaches_the_shell(tmp_path: Path):
     code = "import sys; from lanpo_rl.cli import main; main()"
     ran = subprocess.run(
         [sys.executable, "-c", code, "pool", "list", "--pool", str(tmp_path / "none.db")],
-        cwd=Path(cli.__file__).parents[1],
+        cwd=Path(cli.__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,
