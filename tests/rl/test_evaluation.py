@@ -10,8 +10,8 @@ from lanpo_memory.errors import ConfigError
 from lanpo_memory.guide import Guide
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.types import Experience, Problem
-from lanpo_rl import evaluation
 from lanpo_rl.evaluation import evaluate
+from lanpo_rl.evaluation import greedy as evaluation
 from lanpo_rl.tasks import LEXICAL_GAMMA, HiddenConstants, make_hidden_constants
 from lanpo_rl.tasks.base import boxed_reward
 from lanpo_rl.tasks.hidden_constants import lesson_text, solution_text

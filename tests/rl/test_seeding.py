@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 import torch
 
-from lanpo_rl import seeding
 from lanpo_rl.seeding import draw_lessons, measure_skills, seed_tiny_policy
+from lanpo_rl.seeding import tiny_skills as seeding
 from lanpo_rl.tasks.chains import apply_operator
 from lanpo_rl.tiny import load_policy, load_tokenizer
 from lanpo_rl.tiny.alphabet import OPERATORS, boxed_answer
