@@ -18,6 +18,7 @@ from lanpo_memory.errors import (
     ConfigError,
     InvalidInputError,
     PoolFormatError,
+    PoolWriteError,
 )
 from lanpo_memory.filters import is_template_of
 from lanpo_memory.guide import Guide, Inter, uniform
@@ -25,7 +26,9 @@ from lanpo_memory.hit_rate import HitRate
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.protocols import ChatModel, Summarizer
 from lanpo_memory.reflectors import critique_entry
+from lanpo_memory.rewinding import check_mark, mark
 from lanpo_memory.schedules import Schedule, as_schedule
+from lanpo_memory.snapshots import write_whole
 from lanpo_memory.summarizers import provenance
 from lanpo_memory.texts import storable
 from lanpo_memory.types import (
@@ -150,7 +153,7 @@ class PoolAdapter:
         attempts: Sequence[Attempt | None] | None = None,
     ) -> list[Guidance]:
         """See `ExperienceAdapter.prepare`."""
-        started = time.perf_counter()
+        started, judging = time.perf_counter(), self.guide.judging_seconds
         for name, values in (("wanted", wanted), ("attempts", attempts)):
             if values is not None and len(values) != len(problems):
                 raise InvalidInputError(f"{name} has {len(values)} items for {len(problems)}")
@@ -167,7 +170,8 @@ class PoolAdapter:
             else Guidance()
             for item in items
         ]
-        self._note(items, result, inter, step, started)
+        seconds = time.perf_counter() - started
+        self._note(items, result, inter, step, seconds, self.guide.judging_seconds - judging)
         return result
 
     def _items(
@@ -223,7 +227,8 @@ class PoolAdapter:
         result: Sequence[Guidance],
         inter: Sequence[tuple[_Item, Inter]],
         step: int,
-        started: float,
+        seconds: float,
+        judging: float,
     ) -> None:
         shown = [(item.problem, c.retrieved) for item, found in inter for c in found.used]
         used = [retrieved for _, retrieved in shown]
@@ -240,11 +245,13 @@ class PoolAdapter:
                 guided=f.guided + sum(map(bool, result)),
                 abstracted=f.abstracted + sum(found.abstracted is not None for _, found in inter),
                 dropped=f.dropped + sum(found.dropped_for_budget for _, found in inter),
+                shortened=f.shortened + _shortened(items, result, inter),
                 templates=f.templates + templates,
                 guidance_tokens=f.guidance_tokens + sum(count(g.text) for g in result if g),
                 similarities=(*f.similarities, *(r.similarity for r in used)),
                 ages=(*f.ages, *(step - r.experience.metadata.step for r in used)),
-                seconds=f.seconds + time.perf_counter() - started,
+                seconds=f.seconds + seconds,
+                judging_seconds=f.judging_seconds + judging,
             )
             if inter and len(self.pool):  # an empty pool has nothing to find
                 self._hit_rate.note(len(inter), hits)
@@ -410,29 +417,57 @@ class PoolAdapter:
     # ------------------------------------------------------------------ checkpoints
 
     def save(self, folder: Path) -> None:
-        """Write the pool and this adapter's settings into a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the pool, and what identifies it and this adapter, into a folder.
+
+        Raises:
+            PoolWriteError: the disk refused.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PoolWriteError(f"cannot make the folder {folder}: {error.strerror}") from error
         self.pool.snapshot(folder / "pool.jsonl")
-        state = {"seed": self._seed, "mode": self.mode, "digest": self.pool.digest()}
-        (folder / "adapter.json").write_text(json.dumps(state), encoding="utf-8")
+        state = {**self._identity(), "pool": mark(self.pool), "digest": self.pool.digest()}
+        write_whole(folder / "adapter.json", json.dumps(state))
 
     def load(self, folder: Path) -> None:
-        """Go back to what `save` wrote.
+        """Go back to what `save` wrote. Rows that came later are gone: see `set_aside`.
 
         Raises:
             PoolFormatError: the folder holds no saved adapter.
-            ConfigError: it was saved with another seed or mode.
+            ConfigError: it was saved with another seed, mode, retriever, embedder or pool. An
+                empty pool is no other one: it is filled.
         """
         try:
             state = json.loads((folder / "adapter.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise PoolFormatError(f"{folder} holds no saved memory: {error}") from error
-        for name, own in (("seed", self._seed), ("mode", self.mode)):
-            if state.get(name) != own:
+        for name, own in self._identity().items():
+            if state.get(name, own) != own:
                 raise ConfigError(
-                    f"{folder} was saved with {name} {state.get(name)!r}, not {own!r}"
+                    f"{folder} was saved with {name} {state[name]!r}, and this run has {own!r}; "
+                    f"go on with the same {name}, or start anew without the checkpoint"
                 )
+        check_mark(self.pool, state.get("pool"), place=folder)
         self.pool.restore(folder / "pool.jsonl")
+
+    def _identity(self) -> dict[str, Any]:
+        """What a run must not change between being stopped and going on."""
+        return {
+            "seed": self._seed,
+            "mode": self.mode,
+            "retriever": self.pool.retriever.fingerprint,
+            "embedder": self.pool.embedder.fingerprint if self.pool.embedder else None,
+            "namespace": self.pool.store.namespace,
+        }
+
+
+def _shortened(
+    items: Sequence[_Item], result: Sequence[Guidance], inter: Sequence[tuple[_Item, Inter]]
+) -> int:
+    """How many problems lost experiences, or their attempt, to a token budget."""
+    attempts = sum(i.attempt is not None and not g for i, g in zip(items, result, strict=True))
+    return attempts + sum(found.dropped_for_budget > 0 for _, found in inter)
 
 
 def _groups(rollouts: Sequence[Rollout]) -> list[list[int]]:

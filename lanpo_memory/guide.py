@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -81,6 +82,8 @@ class Guide:
         shortlist: how many of the best are drawn from.
         max_tokens: budget for the guidance text; whole experiences are left out to meet it.
         count_tokens: how long a text is; about four characters a token by default.
+        max_prompt_tokens: budget for guidance and bare prompt together; met in the same way.
+        prompt_tokens: how long a problem's bare prompt is; by default that of `prompts.solve`.
         abstractor: rewrites the experiences chosen as principles and pitfalls for the problem at
             hand, the second step of relevant abstraction (arXiv 2510.16552 §4). It asks its own
             model, once for each problem with guidance. What it cannot do, or what is over the
@@ -110,6 +113,8 @@ class Guide:
         shortlist: int = 4,
         max_tokens: int | None = None,
         count_tokens: Callable[[str], int] = approximate_tokens,
+        max_prompt_tokens: int | None = None,
+        prompt_tokens: Callable[[Problem], int] | None = None,
         abstractor: Abstractor | None = None,
         reflector: Reflector | None = None,
         width: int = 32,
@@ -138,6 +143,9 @@ class Guide:
         self._further = tuple(filters)
         self.filters: tuple[ExperienceFilter, ...] = (self._close, self._near, *filters)
         self.max_tokens, self.count_tokens = max_tokens, count_tokens
+        self.max_prompt_tokens = max_prompt_tokens
+        self._prompt_tokens = self._bare_tokens if prompt_tokens is None else prompt_tokens
+        self.judging_seconds = 0.0
         self._abstractor = abstractor
         self._reflector = reflector or InRolloutReflector(self.prompts)
         self._width, self._newest = width, newest
@@ -174,7 +182,7 @@ class Guide:
             if isinstance(made, Failure):
                 continue
             text = self.prompts.inter(problem, [used[0].model_copy(update={"experience": made})])
-            if self.max_tokens is None or self.count_tokens(text) <= self.max_tokens:
+            if self._fits(problem, text):
                 guidance = chosen[i].guidance.model_copy(update={"text": text})
                 chosen[i] = replace(chosen[i], guidance=guidance, abstracted=made)
         return chosen
@@ -220,7 +228,9 @@ class Guide:
         filters: Sequence[ExperienceFilter],
         seed: str | None,
     ) -> Inter:
-        chosen = self.selection.choose(problem, hits, filters, seed=seed)
+        chosen = self.selection.choose(
+            problem, hits, filters, seed=seed, max_tokens=self.budget(problem)
+        )
         used = [c.retrieved.experience for c in chosen.candidates if c.used]
         if not used:
             return Inter(Guidance(), chosen.candidates)
@@ -250,7 +260,9 @@ class Guide:
 
     def _scored(self, pairs: Sequence[tuple[Problem, Experience]]) -> list[float]:
         assert self.relevance is not None
+        started = time.perf_counter()
         scores = [float(score) for score in self.relevance.score(pairs)]
+        self.judging_seconds += time.perf_counter() - started
         if len(scores) != len(pairs) or not all(0.0 <= score <= 1.0 for score in scores):
             raise InvalidInputError(
                 f"{type(self.relevance).__name__}.score has to return one number in 0..1 for each "
@@ -297,9 +309,25 @@ class Guide:
         return [self._within_budget(guidance) for guidance in reflections]
 
     def _within_budget(self, guidance: Guidance) -> Guidance:
-        if self.max_tokens is None or self.count_tokens(guidance.text) <= self.max_tokens:
+        if guidance.attempt is None or self._fits(guidance.attempt.problem, guidance.text):
             return guidance
-        if guidance.attempt is None or not guidance.critique:
+        if not guidance.critique:
             return Guidance()
         bare = {"text": self.prompts.intra(guidance.attempt), "critique": ""}
         return self._within_budget(guidance.model_copy(update=bare))
+
+    # ------------------------------------------------------------------ budgets
+
+    def budget(self, problem: Problem) -> int | None:
+        """Return how many tokens a problem's guidance may have, `None` for any number."""
+        if self.max_prompt_tokens is None:
+            return self.max_tokens
+        room = max(0, self.max_prompt_tokens - self._prompt_tokens(problem))
+        return room if self.max_tokens is None else min(room, self.max_tokens)
+
+    def _fits(self, problem: Problem, text: str) -> bool:
+        budget = self.budget(problem)
+        return budget is None or self.count_tokens(text) <= budget
+
+    def _bare_tokens(self, problem: Problem) -> int:
+        return sum(self.count_tokens(str(m["content"])) for m in self.prompts.solve(problem))

@@ -99,11 +99,12 @@ class Selection:
         filters: Sequence[ExperienceFilter] = (),
         *,
         seed: str | None = None,
+        max_tokens: int | None = None,
     ) -> Chosen:
         """Choose among hits, which come best first.
 
         With a seed the experiences are drawn from the shortlist with weights 1/(i+1), without one
-        its first are taken.
+        its first are taken. `max_tokens` replaces the budget where this problem has its own.
         """
         candidates = self._filtered(problem, hits, filters)
         kept = [c for c in candidates if c.dropped is None]
@@ -111,7 +112,8 @@ class Selection:
         for c in shortlist:
             candidates[c.rank] = replace(c, shortlisted=True)
         drawn = [candidates[c.rank] for c in _draw(shortlist, self.experiences, seed)]
-        text, tokens, used = self._rendered(problem, drawn)
+        budget = self.max_tokens if max_tokens is None else max_tokens
+        text, tokens, used = self._rendered(problem, drawn, budget)
         for c in drawn[used:]:
             candidates[c.rank] = replace(c, dropped=OVER_BUDGET, dropped_by=_BUDGET)
         for c in drawn[:used]:
@@ -151,12 +153,14 @@ class Selection:
         # A perfect stranger with gamma 0 is still a candidate.
         return max(hit.similarity, 1e-9)
 
-    def _rendered(self, problem: Problem, drawn: Sequence[Candidate]) -> tuple[str, int, int]:
+    def _rendered(
+        self, problem: Problem, drawn: Sequence[Candidate], budget: int | None
+    ) -> tuple[str, int, int]:
         """The text, its length in tokens, and how many of the drawn fit into it."""
         for used in range(len(drawn), 0, -1):
             text = self.prompts.inter(problem, [c.retrieved for c in drawn[:used]])
             tokens = self.count_tokens(text)
-            if self.max_tokens is None or tokens <= self.max_tokens:
+            if budget is None or tokens <= budget:
                 return text, tokens, used
         return "", 0, 0
 

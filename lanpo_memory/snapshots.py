@@ -37,6 +37,7 @@ __all__ = [
     "read_snapshot",
     "records_of",
     "write_snapshot",
+    "write_whole",
 ]
 
 FORMAT = "lanpo-pool"
@@ -103,13 +104,27 @@ def write_snapshot(path: Path, records: Iterable[Mapping[str, Any]]) -> Path:
     lines = iter(records)
     first = next(lines)
     target = path / f"{first['digest']}.jsonl" if path.is_dir() else path
+    _write(target, _with_footer(first, lines))
+    return target
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all, and is on the disk afterwards.
+
+    Raises:
+        PoolWriteError: the folder is missing or the disk refused.
+    """
+    _write(path, [text.encode()])
+
+
+def _write(target: Path, lines: Iterable[bytes]) -> None:
     try:
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError as error:
         raise PoolWriteError(f"cannot write {target}: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
-            for line in _with_footer(first, lines):
+            for line in lines:
                 file.write(line)
             file.flush()
             os.fsync(file.fileno())
@@ -119,7 +134,6 @@ def write_snapshot(path: Path, records: Iterable[Mapping[str, Any]]) -> Path:
         raise PoolWriteError(f"cannot write {target}: {error.strerror}") from error
     finally:
         Path(name).unlink(missing_ok=True)
-    return target
 
 
 def _with_footer(first: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

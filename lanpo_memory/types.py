@@ -626,8 +626,10 @@ class RetrievalFigures(_Frozen):
     `items` problems were asked about, `wanted` of them drew guidance by the coin, `searched` went
     to the index, `hits` of those found at least one experience that passed all filters, `guided`
     got guidance. `similarities` are those of the experiences used; `dropped` counts whole
-    experiences left out for the token budget, `templates` the experiences used that come from the
-    same template with other numbers; `abstracted` guidances were rewritten for their problem.
+    experiences left out for the token budget, `shortened` the problems that lost some, or an
+    attempt, to it; `templates` the experiences used that come from the same template with other
+    numbers; `abstracted` guidances were rewritten for their problem. `judging_seconds` of the
+    `seconds` went to a relevance.
     """
 
     items: int = 0
@@ -636,12 +638,14 @@ class RetrievalFigures(_Frozen):
     hits: int = 0
     guided: int = 0
     dropped: int = 0
+    shortened: int = 0
     templates: int = 0
     abstracted: int = 0
     guidance_tokens: int = 0
     similarities: tuple[float, ...] = ()
     ages: tuple[int, ...] = ()
     seconds: float = 0.0
+    judging_seconds: float = 0.0
 
 
 class Observation(_Frozen):

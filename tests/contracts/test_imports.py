@@ -33,6 +33,7 @@ POOL = [
     "problems",
     "prompts",
     "reindex",
+    "rewinding",
     "schedules",
     "selection",
     "snapshots",
