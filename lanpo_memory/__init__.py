@@ -14,6 +14,7 @@ from lanpo_memory.guide import Guide
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.pool import ExperiencePool, open_pool
 from lanpo_memory.prompts import AgentPrompts, EnglishPrompts
+from lanpo_memory.rollouts import wrap_rollout
 from lanpo_memory.sessions import session
 from lanpo_memory.solving import Solver
 from lanpo_memory.turns import rollout_of
@@ -65,4 +66,5 @@ __all__ = [
     "open_pool",
     "rollout_of",
     "session",
+    "wrap_rollout",
 ]

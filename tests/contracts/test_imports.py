@@ -40,7 +40,7 @@ POOL = [
     "utility",
 ]
 GUIDE = ["abstraction", "guide", "summarizers", "reflectors", "relevance"]
-ADAPTER = ["adapter", "audit", "dead_letters", "sessions", "solving", "turns"]
+ADAPTER = ["adapter", "audit", "dead_letters", "rollouts", "sessions", "solving", "turns"]
 
 # part of lanpo_memory -> the parts it may import
 ALLOWED: dict[str, set[str]] = {
