@@ -1,0 +1,78 @@
+"""Gradients that grow, or that are no numbers any more."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import ClassVar
+
+from lanpo_rl.alarms.base import Figures, Watch, at_least
+from lanpo_rl.alarms.series import finite, median, push
+
+__all__ = ["GradientGrowth"]
+
+
+class GradientGrowth(Watch):
+    """Rings when the gradient norm has grown for good, and at once when it is NaN or infinite.
+
+    The norm before clipping, as the trainer logs it, in two windows: the first `reference` steps
+    and the last `window`. It rings where the recent median is `factor` times the median of the
+    reference *and* above its ninth decile: with whole groups under one guidance most groups may be
+    all right, the norm jumps between two levels, and a median alone jumps with it. Steps without
+    any gradient (0) are left out. It calms down below 0.7 times what makes it ring.
+
+    Args:
+        factor: growth of the median that rings.
+        window: recent steps looked at.
+        reference: first steps, which are taken to be sound.
+
+    Raises:
+        ConfigError: a factor of 1 or less, or fewer than 5 steps.
+    """
+
+    name = "gradient_norm"
+    kept: ClassVar[tuple[str, ...]] = ("reference", "recent", "broken")
+
+    def __init__(self, *, factor: float = 4.0, window: int = 20, reference: int = 20) -> None:
+        at_least(1.01, factor=factor)
+        at_least(5, window=window, reference=reference)
+        self._factor, self._window, self._first = factor, window, reference
+        self.reference: list[float] = []
+        self.recent: list[float] = []
+        self.broken = False
+
+    def update(self, step: int, figures: Figures) -> str | None:
+        """See `Alarm.update`."""
+        norm = figures.get("grad_norm")
+        if isinstance(norm, float) and not math.isfinite(norm):
+            return self._not_a_number(step, norm)
+        found = finite(figures, "grad_norm")
+        if not found:
+            return None
+        if len(self.reference) < self._first:
+            self.reference.append(found)
+            return None
+        push(self.recent, found, self._window)
+        if len(self.recent) < self._window:
+            return None
+        self.broken = False
+        now, then = median(self.recent), median(self.reference)
+        limit = max(self._factor * then, statistics.quantiles(self.reference, n=10)[-1])
+        return self.episode(
+            now >= limit,
+            f"the gradient norm has grown {now / then:.1f} times: its median is {now:.3g} over the "
+            f"last {self._window} steps and was {then:.3g} over the first {self._first}. Lower "
+            "the learning rate, clip harder, or go back to a checkpoint",
+            calm=now < 0.7 * limit,
+        )
+
+    def _not_a_number(self, step: int, norm: float) -> str | None:
+        """An episode of its own: it rings also where growth has rung, and ends with a window."""
+        self.recent.clear()
+        began, self.broken, self.ringing = not self.broken, True, True
+        if not began:
+            return None
+        return (
+            f"the gradient norm is {norm} at step {step}: weights may be lost. Go back to a "
+            "checkpoint; look for NaN rewards, empty completions and overflow in half precision"
+        )
