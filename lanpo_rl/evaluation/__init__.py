@@ -1,5 +1,28 @@
 """What a policy can do with and without memory, on problems it was not trained on."""
 
+from lanpo_rl.evaluation.contamination import Contamination, contamination_of, refuse_copies
+from lanpo_rl.evaluation.estimates import Interval, bootstrap_interval, mean_at_k, pass_at_k
 from lanpo_rl.evaluation.greedy import Evaluation, evaluate
+from lanpo_rl.evaluation.results import Figure, ModeResults, Results, evaluate_samples
+from lanpo_rl.evaluation.samples import Sample, SampleFile
+from lanpo_rl.evaluation.sampling import Evaluator, SeededModels
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = [
+    "Contamination",
+    "Evaluation",
+    "Evaluator",
+    "Figure",
+    "Interval",
+    "ModeResults",
+    "Results",
+    "Sample",
+    "SampleFile",
+    "SeededModels",
+    "bootstrap_interval",
+    "contamination_of",
+    "evaluate",
+    "evaluate_samples",
+    "mean_at_k",
+    "pass_at_k",
+    "refuse_copies",
+]
