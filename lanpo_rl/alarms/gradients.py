@@ -17,9 +17,9 @@ class GradientGrowth(Watch):
 
     The norm before clipping, as the trainer logs it, in two windows: the first `reference` steps
     and the last `window`. It rings where the recent median is `factor` times the median of the
-    reference *and* above its ninth decile: with whole groups under one guidance most groups may be
-    all right, the norm jumps between two levels, and a median alone jumps with it. Steps without
-    any gradient (0) are left out. It calms down below 0.7 times what makes it ring.
+    reference *and* 1.5 times its ninth decile: with whole groups under one guidance most groups
+    may be all right, the norm jumps between two levels, and a median alone jumps with it. Steps
+    without any gradient (0) are left out. It calms down below 0.7 times what makes it ring.
 
     Args:
         factor: growth of the median that rings.
@@ -57,7 +57,8 @@ class GradientGrowth(Watch):
             return None
         self.broken = False
         now, then = median(self.recent), median(self.reference)
-        limit = max(self._factor * then, statistics.quantiles(self.reference, n=10)[-1])
+        ninth_decile = statistics.quantiles(self.reference, n=10)[-1]
+        limit = max(self._factor * then, 1.5 * ninth_decile)
         return self.episode(
             now >= limit,
             f"the gradient norm has grown {now / then:.1f} times: its median is {now:.3g} over the "

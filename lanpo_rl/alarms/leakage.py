@@ -20,7 +20,8 @@ class Leakage(Watch):
     or of `reward_guided` where no rollout goes without guidance). So guidance that gives the answer
     away from the first step on is seen, too. *Held-out rise*: the mean of the last two evaluations
     minus the first one. It rings after `evaluations` evaluations in a row, `wait` steps or more
-    after the first, at which training rose by `rise` and held-out by less than `transfer` of that.
+    after the first, at which training rose by `rise` more than held-out, and held-out by less than
+    `transfer` of what training did. It calms down at one and a half times that part.
 
     An evaluation with memory (`eval_reward_guided`) counts as held-out, too: the larger rise of the
     two decides. Without one, a policy that learns to read its memory, and nothing else, rings like
@@ -31,8 +32,9 @@ class Leakage(Watch):
     ring.
 
     Args:
-        rise: least gain of guided rollouts, in units of the reward (taken to be 0 to 1).
-        transfer: share of that gain which held-out problems must show.
+        rise: how much further training must have risen, in units of the reward (taken to be 0 to
+            1).
+        transfer: part of the training rise that held-out problems must show.
         window: steps that are averaged.
         wait: steps that learning may take to show.
         evaluations: evaluations in a row.
@@ -49,11 +51,11 @@ class Leakage(Watch):
     def __init__(
         self,
         *,
-        rise: float = 0.2,
-        transfer: float = 0.25,
+        rise: float = 0.25,
+        transfer: float = 0.15,
         window: int = 20,
         wait: int = 50,
-        evaluations: int = 2,
+        evaluations: int = 3,
     ) -> None:
         at_least(1e-9, rise=rise)
         at_least(1, window=window, wait=wait, evaluations=evaluations)
@@ -104,7 +106,7 @@ class Leakage(Watch):
 
     def _judge(self, steps: int, train: float) -> str | None:
         held_out = max(mean(last) - self.first[name] for name, last in self.last.items())
-        flat = train >= self._rise and held_out < self._transfer * train
+        flat = train - held_out >= self._rise and held_out < self._transfer * train
         self.misses = self.misses + 1 if flat and steps >= self._wait else 0
         return self.episode(
             self.misses >= self._evaluations,

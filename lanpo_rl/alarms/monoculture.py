@@ -90,7 +90,7 @@ class Monoculture(Watch):
     name = "monoculture"
     kept = ("high",)
 
-    def __init__(self, *, part: float = 0.6, pool: int = 30, patience: int = 5) -> None:
+    def __init__(self, *, part: float = 0.65, pool: int = 30, patience: int = 5) -> None:
         share(part=part)
         at_least(_TOP + 1, pool=pool)
         at_least(1, patience=patience)
