@@ -29,8 +29,8 @@ class BehaviourCollapse(Watch):
 
     Neither counts where the policy has learned what the memory knew: both rewards are at `solved`
     or above; or scratch rollouts have risen since the best window by at least half of what the
-    difference has shrunk. It calms down when a difference leaves its tolerance and guidance is
-    worth half of its best again.
+    difference has shrunk. It calms down when a difference is one and a half times its tolerance
+    and guidance is worth half of its best again.
 
     Args:
         window: steps that are compared.
@@ -114,7 +114,7 @@ class BehaviourCollapse(Watch):
         return best >= 2 * self._reward and scratch - then >= (best - uplift) / 2
 
     def _recovered(self, uplift: float) -> bool:
-        apart = any(self._offset(kind, certain=False) >= 1 for kind in self._known)
+        apart = any(self._offset(kind, certain=False) >= 1.5 for kind in self._known)
         return apart and (self.best[0] < 2 * self._reward or uplift >= self.best[0] / 2)
 
     @property

@@ -7,7 +7,7 @@ import statistics
 from typing import ClassVar
 
 from lanpo_rl.alarms.base import Figures, Watch, at_least
-from lanpo_rl.alarms.series import finite, median, push
+from lanpo_rl.alarms.series import median, number, push
 
 __all__ = ["GradientGrowth"]
 
@@ -43,16 +43,15 @@ class GradientGrowth(Watch):
 
     def update(self, step: int, figures: Figures) -> str | None:
         """See `Alarm.update`."""
-        norm = figures.get("grad_norm")
-        if isinstance(norm, float) and not math.isfinite(norm):
+        norm = number(figures, "grad_norm")
+        if norm is None or norm == 0:
+            return None
+        if not math.isfinite(norm):
             return self._not_a_number(step, norm)
-        found = finite(figures, "grad_norm")
-        if not found:
-            return None
         if len(self.reference) < self._first:
-            self.reference.append(found)
+            self.reference.append(norm)
             return None
-        push(self.recent, found, self._window)
+        push(self.recent, norm, self._window)
         if len(self.recent) < self._window:
             return None
         self.broken = False

@@ -28,8 +28,8 @@ class Leakage(Watch):
     one that is told the answers; the message says so.
 
     Figures `eval_reward` and `eval_reward_guided` are given in the steps of an evaluation only.
-    Where none has come for `wait` guided steps it says once that it cannot watch, and does not
-    ring.
+    Where none has come in twice `wait` guided steps it says once that it cannot watch, and does
+    not ring.
 
     Args:
         rise: how much further training must have risen, in units of the reward (taken to be 0 to
@@ -80,11 +80,11 @@ class Leakage(Watch):
             self.start = mean(self.scratch or self.guided)
         if evaluated and self.start is not None and self.first_step is not None:
             return self._judge(step - self.first_step, mean(self.guided) - self.start)
-        if not self.first and self.seen >= self._wait and not self.said:
+        if not self.first and self.seen >= 2 * self._wait and not self.said:
             self.said = True
             return (
-                f"cannot watch for leakage: no evaluation in {self._wait} guided steps. Give the "
-                "trainer an eval_dataset and eval_strategy='steps'"
+                f"cannot watch for leakage: there was no evaluation in {self.seen} guided steps. "
+                "Give the trainer an eval_dataset, eval_strategy='steps' and eval_on_start=True"
             )
         return None
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import TypeVar
 
-__all__ = ["bound_of_mean", "finite", "mean", "median", "push"]
+__all__ = ["bound_of_mean", "finite", "mean", "median", "number", "push"]
 
 Item = TypeVar("Item")
 
@@ -21,10 +22,20 @@ def finite(figures: Mapping[str, float], name: str) -> float | None:
     >>> finite({"a": 1, "b": float("nan")}, "a"), finite({"b": float("nan")}, "b")
     (1.0, None)
     """
-    value = figures.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    value = number(figures, name)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def number(figures: Mapping[str, float], name: str) -> float | None:
+    """Return a figure, finite or not, or `None` where it is missing or no number.
+
+    >>> number({"a": float("nan")}, "a")
+    nan
+    """
+    value: object = figures.get(name)
+    if isinstance(value, bool) or not isinstance(value, Real):  # numpy's numbers are real, too
         return None
-    return float(value) if math.isfinite(value) else None
+    return float(value)
 
 
 def push(values: list[Item], value: Item, size: int) -> None:

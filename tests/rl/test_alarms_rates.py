@@ -312,7 +312,7 @@ SILENT: list[tuple[type[Alarm], Series]] = [
 # alarm, failure, the step in which it begins, and within how many steps nine of ten runs must ring
 FAILURES: list[tuple[type[Alarm], Series, int, int]] = [
     (Leakage, answers_given_away, 0, 100),
-    (Leakage, a_leak_that_is_found, BEGINS, 60),
+    (Leakage, a_leak_that_is_found, BEGINS, 80),
     (BehaviourCollapse, a_placebo, 0, 120),
     (BehaviourCollapse, guidance_ignored, BEGINS, 50),
     (HeadersVanish, headers_lost, BEGINS, 40),
