@@ -70,13 +70,14 @@ def set_aside(pool: ExperiencePool, snapshot: Path, target: Path) -> int:
     1
     """
     before = read_snapshot(snapshot)
+    saved: tuple[tuple[Any, ...], ...] = (
+        before.experiences,
+        before.attempts,
+        before.exposures,
+        before.failures,
+    )
     known = {
-        kind: {record.id for record in records}
-        for kind, records in zip(
-            _KINDS,
-            (before.experiences, before.attempts, before.exposures, before.failures),
-            strict=True,
-        )
+        kind: {record.id for record in records} for kind, records in zip(_KINDS, saved, strict=True)
     }
     with pool.store.view():
         later: dict[str, list[Any]] = {

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Self
 from trl import GRPOConfig
 
 from lanpo_memory.errors import ConfigError
+from lanpo_memory.schedules import Schedule, linear
+from lanpo_rl.combinations import nonsense
 
 __all__ = ["LanpoConfig"]
 
@@ -16,8 +18,28 @@ _CHOICES = {
     "objective": ("in_context", "distill", "both"),
     "group_layout": ("shared", "mixed"),
     "retrieval_weight": ("relevance", "utility", "product"),
+    "gate": ("always", "when_failing", "all_wrong"),
+    "summarizer": ("llm", "contrastive", "extractive"),
+    "summarizer_weights": ("current", "frozen"),
 }
-_SHARES = ("feedback_ratio", "intra_share", "guided_fraction")
+_SHARES = (
+    "feedback_ratio",
+    "feedback_ratio_end",
+    "intra_share",
+    "guided_fraction",
+    "reflect_on_right",
+    "gamma",
+)
+_COUNTS = {
+    "experiences_per_prompt": 1,
+    "shortlist": 1,
+    "guidance_max_tokens": 1,
+    "max_prompt_tokens": 1,
+    "feedback_ratio_steps": 1,
+    "summaries_per_group": 1,
+    "summary_max_tokens": 1,
+    "canary_every": 0,
+}
 
 _PRESETS: dict[str, dict[str, Any]] = {
     # arXiv 2510.16552: the whole group under one context, the loss under that context.
@@ -50,7 +72,8 @@ class LanpoConfig(GRPOConfig):
     problem's columns are lost).
 
     Raises:
-        ConfigError: an unknown choice, a share outside 0..1, or a combination without meaning.
+        ConfigError: an unknown choice, a share outside 0..1, or a combination without meaning,
+            which `lanpo_rl.combinations` lists.
 
     Example:
         >>> LanpoConfig.preset("recommended", output_dir="out", use_cpu=True).objective
@@ -79,6 +102,13 @@ class LanpoConfig(GRPOConfig):
     feedback_ratio: float = field(
         default=0.75, metadata={"help": "Probability p_t that a problem draws guidance."}
     )
+    feedback_ratio_end: float | None = field(
+        default=None,
+        metadata={"help": "Where feedback_ratio goes, linearly, over feedback_ratio_steps."},
+    )
+    feedback_ratio_steps: int | None = field(
+        default=None, metadata={"help": "Steps after which feedback_ratio_end is reached."}
+    )
     intra_share: float = field(
         default=0.5, metadata={"help": "Share of intra-sample guidance in mode both."}
     )
@@ -99,6 +129,22 @@ class LanpoConfig(GRPOConfig):
     distill_weight: float = field(
         default=1.0, metadata={"help": "Weight of the distilling term against the in-context one."}
     )
+    gate: str = field(
+        default="always",
+        metadata={
+            "help": "always: the coin alone decides. when_failing: guidance only where none of the "
+            "problem's scratch rollouts is right. all_wrong: the same, and what is looked at is a "
+            "scratch rollout of this very step (modes intra and both). The last two are gated by "
+            "the outcome: not reward-agnostic."
+        },
+    )
+    reflect_on_right: float = field(
+        default=0.0,
+        metadata={
+            "help": "With gate all_wrong: share of the groups with a right rollout that reflect "
+            "all the same."
+        },
+    )
     retrieval_weight: str = field(
         default="relevance",
         metadata={"help": "Candidates are sorted by relevance, utility or their product."},
@@ -106,6 +152,21 @@ class LanpoConfig(GRPOConfig):
     gamma: float | None = field(
         default=None,
         metadata={"help": "Least similarity of inter-sample guidance; empty: scorer's default."},
+    )
+    embedder: str | None = field(
+        default=None,
+        metadata={"help": "Sentence-transformers model that orders what BM25 finds; empty: none."},
+    )
+    judge: str | None = field(
+        default=None,
+        metadata={
+            "help": "Causal language model whose P(yes) replaces similarity (the paper's filter); "
+            "it runs on the main process."
+        },
+    )
+    drop_templates: bool = field(
+        default=False,
+        metadata={"help": "Leave out experiences of the same problem with other numbers, too."},
     )
     experiences_per_prompt: int = field(
         default=1, metadata={"help": "Most experiences in one prompt."}
@@ -117,18 +178,50 @@ class LanpoConfig(GRPOConfig):
         default=2048,
         metadata={"help": "Token budget of the guidance; whole experiences are left out to fit."},
     )
+    max_prompt_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Token budget of guidance and bare prompt together; the paper has 3072. Whole "
+            "experiences are left out to fit; a bare prompt is never touched."
+        },
+    )
     summarise: bool = field(
         default=True,
         metadata={"help": "Let the policy summarise rollouts into the pool (not in mode intra)."},
     )
+    summarizer: str = field(
+        default="llm",
+        metadata={
+            "help": "llm: one experience from each right rollout admitted. contrastive: from right "
+            "and wrong rollouts of a group together. extractive: sentences copied, no model."
+        },
+    )
+    summarizer_weights: str = field(
+        default="current",
+        metadata={"help": "Who writes summaries: the current policy, or a frozen copy of it."},
+    )
     summaries_per_group: int = field(
-        default=1, metadata={"help": "Correct rollouts summarised of each group, at most."}
+        default=1,
+        metadata={
+            "help": "Right rollouts summarised of each group, at most; contrastive: as many wrong "
+            "ones beside them."
+        },
     )
     # 2048 tokens a summary: arXiv 2510.16552, appendix.
     summary_max_tokens: int = field(default=2048, metadata={"help": "Longest summary, in tokens."})
     header_bonus: float = field(
         default=0.1,
         metadata={"help": "Reward for the required section headers, on guided rollouts only."},
+    )
+    alarms: bool = field(
+        default=True, metadata={"help": "Watch for known failures; they are logged lines."}
+    )
+    canary_every: int = field(
+        default=25,
+        metadata={
+            "help": "Steps between two readings of the canary summaries; 0 for none, as without "
+            "alarms or with a frozen summarizer."
+        },
     )
     correct_above: float = field(
         default=0.5, metadata={"help": "A rollout is correct if its task reward is above this."}
@@ -142,43 +235,47 @@ class LanpoConfig(GRPOConfig):
                     f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}"
                 )
         for name in _SHARES:
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
-        if self.gamma is not None and not 0.0 <= self.gamma <= 1.0:
-            raise ConfigError(f"gamma must lie between 0 and 1, got {self.gamma}")
+            share = getattr(self, name)
+            if share is not None and not 0.0 <= share <= 1.0:
+                raise ConfigError(f"{name} must lie between 0 and 1, got {share}")
+        for name, least in _COUNTS.items():
+            count = getattr(self, name)
+            if count is not None and count < least:
+                raise ConfigError(f"{name} must be at least {least}, got {count}")
         if self.remove_unused_columns:
             raise ConfigError(
                 "remove_unused_columns must be false: the memory reads the problem's columns"
             )
         super().__post_init__()
-        self._check_combination()
-
-    def _check_combination(self) -> None:
-        if self.group_layout == "mixed" and self.guides:
-            if not 0 < self.guided_per_group < self.num_generations:
-                raise ConfigError(
-                    f"guided_fraction {self.guided_fraction} of {self.num_generations} generations "
-                    "leaves one half of a mixed group empty; use group_layout='shared' or more "
-                    "generations"
-                )
-            if self.use_vllm and self.vllm_mode == "server":
-                raise ConfigError(
-                    "vLLM server mode samples one prompt for a whole group: use "
-                    "group_layout='shared', or vllm_mode='colocate'"
-                )
-        if self.reshapes_advantages and (
-            self.scale_rewards == "batch"
-            or self.multi_objective_aggregation != "sum_then_normalize"
-        ):
-            raise ConfigError(
-                "mixed groups and the distilling term need scale_rewards 'group' or 'none' and "
-                "multi_objective_aggregation 'sum_then_normalize'"
-            )
+        for reason in nonsense(self):
+            raise ConfigError(reason)
 
     @property
     def guides(self) -> bool:
         """Whether any rollout can ever get guidance."""
-        return self.mode != "none" and self.feedback_ratio > 0
+        return self.mode != "none" and max(self.feedback_ratio, self.feedback_ratio_end or 0) > 0
+
+    @property
+    def outcome_gated(self) -> bool:
+        """Whether rewards have a say in what is shown: not reward-agnostic then."""
+        return self.guides and self.gate != "always"
+
+    @property
+    def samples_in_turns(self) -> bool:
+        """Whether the scratch part of a group is sampled, and scored, before the guided part."""
+        return self.outcome_gated and self.group_layout == "mixed"
+
+    @property
+    def distills(self) -> bool:
+        """Whether the loss has a distilling term."""
+        return self.guides and self.objective != "in_context"
+
+    @property
+    def ratio(self) -> float | Schedule:
+        """The probability of drawing guidance, as a number or a function of the step."""
+        if self.feedback_ratio_end is None or self.feedback_ratio_steps is None:
+            return self.feedback_ratio
+        return linear(self.feedback_ratio, self.feedback_ratio_end, steps=self.feedback_ratio_steps)
 
     @property
     def guided_per_group(self) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,10 +18,11 @@ from lanpo_memory.types import Completion, Failure, Messages, Usage
 from lanpo_rl.collective import spread
 from lanpo_rl.swapping import swapped
 
-__all__ = ["PolicyModel"]
+__all__ = ["PolicyModel", "answered_together"]
 
-# What a role's share of the randomness is called; it decides what is sampled.
-_STREAMS = {"summarise": "summaries"}
+# The roles that every rank takes part in, and what their share of the randomness is called: that
+# decides what is sampled.
+_STREAMS = {"summarise": "summaries", "canary": "canary"}
 
 
 class PolicyModel:
@@ -54,30 +55,15 @@ class PolicyModel:
     ) -> list[Completion | Failure]:
         """See `ChatModel.generate`."""
         self._check_role(role)
-        most = sum(map(token_bound, conversations)) + len(conversations) * max_tokens
-        started = time.perf_counter()
-        with (
-            self.ledger.reserve(role, calls=len(conversations), tokens=most) as held,
-            self._own_randomness(role),
-            self._settings(max_tokens, temperature),
-        ):
-            answers = spread(
+        with self._own_randomness(role), self._settings(max_tokens, temperature):
+            return answered_together(
                 self._trainer.accelerator,
                 conversations,
                 lambda part: self._answered(part, max_tokens, stop),
+                ledger=self.ledger,
+                role=role,
+                max_tokens=max_tokens,
             )
-            share = (time.perf_counter() - started) / max(1, len(answers))
-            timed = [answer.model_copy(update={"seconds": share}) for answer in answers]
-            for answer in timed:
-                held.book(
-                    Usage(
-                        calls=1,
-                        prompt_tokens=answer.prompt_tokens,
-                        completion_tokens=answer.completion_tokens,
-                        seconds=share,
-                    )
-                )
-        return list(timed)
 
     def _check_role(self, role: str) -> None:
         if role not in _STREAMS and self._trainer.accelerator.num_processes > 1:
@@ -88,7 +74,7 @@ class PolicyModel:
 
     def _answered(
         self, conversations: list[Messages], max_tokens: int, stop: Sequence[str]
-    ) -> list[Completion]:
+    ) -> list[Completion | Failure]:
         """This rank's share."""
         trainer = self._trainer
         prompts, images, fields = trainer._tokenize_prompts(conversations)
@@ -123,6 +109,46 @@ class PolicyModel:
             return swapped(self._trainer.vllm_generation, values)
         sampling = {"do_sample": temperature > 0, "temperature": temperature or 1.0}
         return swapped(self._trainer.generation_config, {"max_new_tokens": max_tokens, **sampling})
+
+
+def answered_together(
+    accelerator: Any,
+    conversations: Sequence[Messages],
+    ask: Callable[[list[Messages]], list[Completion | Failure]],
+    *,
+    ledger: Ledger,
+    role: str,
+    max_tokens: int,
+) -> list[Completion | Failure]:
+    """Let every rank answer a share and book the whole on each of them.
+
+    Ledgers of all ranks say the same, so that a budget ends on all of them at once.
+
+    Raises:
+        BudgetExceeded: the calls could cross a budget; none of them was made.
+    """
+    most = sum(map(token_bound, conversations)) + len(conversations) * max_tokens
+    started = time.perf_counter()
+    with ledger.reserve(role, calls=len(conversations), tokens=most) as held:
+        answers = spread(accelerator, conversations, ask)
+        share = (time.perf_counter() - started) / max(1, len(answers))
+        timed = [
+            answer.model_copy(update={"seconds": share})
+            if isinstance(answer, Completion)
+            else answer
+            for answer in answers
+        ]
+        for answer in timed:
+            tokens = (
+                {
+                    "prompt_tokens": answer.prompt_tokens,
+                    "completion_tokens": answer.completion_tokens,
+                }
+                if isinstance(answer, Completion)
+                else {}
+            )
+            held.book(Usage(calls=1, seconds=share, **tokens))
+    return timed
 
 
 def _completion(

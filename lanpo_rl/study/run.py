@@ -27,7 +27,7 @@ from lanpo_rl.trainer import LanpoTrainer
 
 __all__ = ["ArmResult", "Point", "run_arm"]
 
-_STAGES = ("retrieve", "rollout", "summarise", "persist")
+_STAGES = ("retrieve", "judge", "generate", "reward", "summarise", "persist")
 OnStep = Callable[[int, int, str], None]
 """Told after each step: step, steps in all, what is going on."""
 

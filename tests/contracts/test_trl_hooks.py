@@ -18,9 +18,10 @@ import trl
 from trl import GRPOConfig, GRPOTrainer
 
 from lanpo_rl.config import LanpoConfig
+from lanpo_rl.distilling import SUMMED_LOSSES
 from lanpo_rl.trainer import LanpoTrainer
 
-SIGNATURES = {
+SIGNATURES: dict[str, list[str] | None] = {
     "_generate_and_score_completions": ["self", "inputs"],
     "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
     "_tokenize_prompts": ["self", "prompts"],
@@ -32,9 +33,13 @@ SIGNATURES = {
         "num_generations",
         "has_tool_images",
     ],
+    "_generate": ["self", "prompts"],
     "_compute_loss": ["self", "model", "inputs"],
+    "training_step": ["self", "model", "inputs", "num_items_in_batch"],
+    "train": ["self", "resume_from_checkpoint", "trial", "ignore_keys_for_eval"],
     "_save_checkpoint": ["self", "model", "trial"],
     "_load_optimizer_and_scheduler": ["self", "checkpoint"],
+    "_get_per_token_logps_and_entropies": None,  # any: what it is given is passed on
 }
 
 
@@ -46,6 +51,8 @@ def source(method: Callable[..., Any]) -> str:
 def test_signatures(name: str):
     method = getattr(GRPOTrainer, name, None)
     assert method is not None, f"TRL {version('trl')} has no GRPOTrainer.{name} any more"
+    if SIGNATURES[name] is None:
+        return
     found = list(inspect.signature(inspect.unwrap(method)).parameters)
     assert found == SIGNATURES[name], f"GRPOTrainer.{name} takes {found} in TRL {version('trl')}"
 
@@ -65,6 +72,36 @@ def test_scoring_comes_after_log_probs_and_uses_the_rows_prompts():
     assert 'prompts = [x["prompt"] for x in inputs]' in text
     assert text.index("_get_per_token_logps_and_entropies") < text.index("self._calculate_rewards")
     assert '"num_items_in_batch": num_items_in_batch' in text
+
+
+def test_sampling_in_two_turns_may_change_prompts_between_the_two():
+    """The list handed to `_generate` is the one that rewards and logs are computed from."""
+    text = source(GRPOTrainer._generate_and_score_completions)
+    assert ") = self._generate(prompts)" in text
+    after = text.partition(") = self._generate(prompts)")[2]
+    assert "self._calculate_rewards(inputs, prompts, completions" in after
+    assert "prompts = copy.deepcopy(prompts)" in source(GRPOTrainer._generate)
+    returned = "prompt_ids, completion_ids, tool_mask, completions, logprobs, extra_fields"
+    assert f"return {returned}" in source(GRPOTrainer._generate)
+
+
+def test_entropies_come_with_the_loss():
+    text = source(GRPOTrainer._compute_loss)
+    assert re.search(r"entropies, aux_loss = self\._get_per_token_logps_and_entropies\(", text)
+    assert "compute_entropy=True" in text
+
+
+def test_extra_columns_of_the_completion_table_are_added_while_scoring():
+    text = source(GRPOTrainer._generate_and_score_completions)
+    assert text.index("self._calculate_rewards(") < text.index("self._pending_extra_logs.get(")
+    assert "extend(values)" in source(GRPOTrainer._log_completion_extra)
+
+
+def test_older_checkpoints_are_deleted_after_everything_is_saved():
+    from transformers import Trainer
+
+    text = source(Trainer._save_checkpoint)
+    assert text.index("TRAINER_STATE_NAME") < text.index("rotate_checkpoints")
 
 
 def test_extra_keys_of_the_batch_are_shuffled_and_split_along():
@@ -98,16 +135,17 @@ def test_losses_that_may_leave_rows_out_are_sums_over_the_whole_batch():
     text = source(GRPOTrainer._compute_loss)
     found = re.search(r"elif self\.loss_type in \[([^\]]*)\]:\n\s+# `num_items_in_batch`", text)
     assert found is not None
-    from lanpo_rl.trainer import _SUMMED_LOSSES
-
-    assert set(re.findall(r'"(\w+)"', found.group(1))) == _SUMMED_LOSSES
+    assert set(re.findall(r'"(\w+)"', found.group(1))) == SUMMED_LOSSES
 
 
 def test_no_name_of_ours_hides_one_of_trls():
-    ours = {n for n in vars(LanpoTrainer) if not n.startswith("__")} - set(SIGNATURES)
-    taken = {n for n in ours if hasattr(GRPOTrainer, n)}
+    classes = [c for c in LanpoTrainer.__mro__ if c.__module__.startswith("lanpo_rl.")]
+    ours = {n for c in classes for n in (*vars(c), *c.__annotations__) if not n.startswith("__")}
+    ours -= set(SIGNATURES)
+    taken = {n for n in ours - {"args"} if hasattr(GRPOTrainer, n)}
     assert not taken, f"LanpoTrainer hides {taken} of TRL"
-    assert {n for n in ours if not n.startswith("_lanpo_")} == {"memory", "policy"}
+    own = {n for n in ours if not n.startswith("_lanpo_")}
+    assert own == {"args", "memory", "policy", "summary_model"}
 
 
 def test_no_setting_of_ours_changes_the_meaning_of_one_of_trls():

@@ -11,60 +11,15 @@ import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-from lanpo_memory import Attempt, EnglishPrompts, ExperiencePool
+from lanpo_memory import Attempt, EnglishPrompts
 from lanpo_memory.errors import ConfigError
 from lanpo_rl.rewards import as_reward
-from lanpo_rl.tasks import Example, Task, make_chains, make_hidden_constants
+from lanpo_rl.tasks import Example, make_chains, make_hidden_constants
 from lanpo_rl.tiny import TinyPrompts, load_policy, load_tokenizer
 from lanpo_rl.trainer import LanpoTrainer
+from tests.rl.spies import Spy, few, last_log, pool_of, shared
 
 MakeTrainer = Callable[..., LanpoTrainer]
-
-
-class Spy(LanpoTrainer):
-    """Keeps what passes through the hooks."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.plans: list[Any] = []
-        self.batches: list[dict[str, Any]] = []
-        self.losses: list[dict[str, Any]] = []
-        self.rollouts: list[list[Any]] = []
-
-    def _lanpo_guide(self, inputs: Any) -> Any:
-        plan = super()._lanpo_guide(inputs)
-        self.plans.append(plan)
-        return plan
-
-    def _generate_and_score_completions(self, inputs: Any) -> Any:
-        batch = super()._generate_and_score_completions(inputs)
-        self.batches.append(batch)
-        return batch
-
-    def _lanpo_rollouts(self, *args: Any) -> Any:
-        self.rollouts.append(super()._lanpo_rollouts(*args))
-        return self.rollouts[-1]
-
-    def _compute_loss(self, model: Any, inputs: Any) -> Any:
-        self.losses.append(inputs)
-        return super()._compute_loss(model, inputs)
-
-    def texts(self, ids: torch.Tensor, mask: torch.Tensor) -> list[str]:
-        rows = zip(ids, mask, strict=True)
-        return [self.processing_class.decode(i[m.bool()].tolist()) for i, m in rows]
-
-
-def pool_of(trainer: LanpoTrainer) -> ExperiencePool:
-    return trainer.memory.pool
-
-
-def last_log(trainer: LanpoTrainer, name: str) -> float:
-    return next(row[name] for row in reversed(trainer.state.log_history) if name in row)
-
-
-def few(task: Task, n: int) -> Task:
-    """So few problems that every one is visited again and again."""
-    return Task(task.name, task.train[:n], task.held_out)
 
 
 # ---------------------------------------------------------------------- every mode and objective
@@ -326,7 +281,7 @@ def test_guidance_never_comes_from_the_same_problem(make_trainer: MakeTrainer):
     trainer.train()
     pool, seen = pool_of(trainer), 0
     for plan in trainer.plans:
-        for problem, guidance in zip(plan.problems_P, plan.guidance_P, strict=True):
+        for problem, guidance in zip(plan.problems_P, shared(plan), strict=True):
             for experience in pool.get(guidance.experience_ids):
                 if experience is not None:
                     seen += 1
@@ -410,7 +365,7 @@ def test_metrics_are_logged_through_trl(make_trainer: MakeTrainer):
         "receipts_failed",
         "pool_size",
         "retrieve_ms",
-        "rollout_ms",
+        "generate_ms",
         "summarise_ms",
         "persist_ms",
         "distilled_rows",

@@ -22,7 +22,7 @@ class Recorder(LanpoTrainer):
         self.seen = getattr(self, "seen", [])
         self.seen.append(
             {
-                "guidance": [g.experience_ids for g in plan.guidance_P],
+                "guidance": [[g.experience_ids for g in group] for group in plan.guidance_PG],
                 "guided": plan.guided_PG.tolist(),
                 "own": [plan.own.start, plan.own.stop],
                 "prompts": [row["prompt"][0]["content"] for row in plan.rows],

@@ -1,0 +1,88 @@
+"""What the trainer does between its steps: times, checkpoints on boundaries, alarms."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from transformers import TrainerCallback
+
+__all__ = ["Boundaries", "StageTimes", "Watching"]
+
+_log = logging.getLogger(__name__)
+
+
+class StageTimes(TrainerCallback):
+    """Logs where the time of every step went."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self._trainer._lanpo_clock.begin()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Log the stages; what came after the last backward pass was the optimizer's."""
+        trainer = self._trainer
+        trainer._lanpo_clock.add("update", time.perf_counter() - trainer._lanpo_stepped)
+        for stage, seconds in trainer._lanpo_clock.end().items():
+            trainer._lanpo_metric(f"{stage}_ms", 1000 * seconds)
+
+
+class Boundaries(TrainerCallback):
+    """Moves checkpoints to where a generation has been used up: nothing half used is lost.
+
+    Args:
+        steps: optimizer steps from one boundary to the next.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps, self._due, self._said = steps, False, False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """Put a checkpoint off to the next boundary; one at the very end cannot be."""
+        on_boundary = state.global_step % self._steps == 0
+        if on_boundary and self._due:
+            control.should_save, self._due = True, False
+        elif control.should_save and not on_boundary and state.global_step < state.max_steps:
+            control.should_save, self._due = False, True
+            self._say(state.global_step)
+        return control
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        """The same for checkpoints of epochs."""
+        return self.on_step_end(args, state, control)
+
+    def _say(self, step: int) -> None:
+        if not self._said:
+            _log.warning(
+                "the checkpoint due at step %d waits for the next generation boundary: rollouts "
+                "last for %d steps, and a run can only go on where they end",
+                step,
+                self._steps,
+            )
+        self._said = True
+
+
+class Watching(TrainerCallback):
+    """Hands what is logged to the alarms, and logs what they say."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Drive the alarms; their state is part of the next log."""
+        trainer = self._trainer
+        if trainer._lanpo_alarms is None or not state.is_world_process_zero:
+            return
+        figures = {
+            name.removeprefix("lanpo/"): float(value)
+            for name, value in (logs or {}).items()
+            if isinstance(value, int | float)
+        }
+        for name, message in trainer._lanpo_alarms.update(state.global_step, figures):
+            _log.warning("alarm %s at step %d: %s", name, state.global_step, message)
+        for name, ringing in trainer._lanpo_alarms.figures().items():
+            trainer._lanpo_metric(name, ringing)

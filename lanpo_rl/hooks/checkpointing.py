@@ -1,0 +1,76 @@
+"""The memory travels with checkpoints, and goes back to them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from lanpo_rl.checkpoints import last_complete, load_state, restore_memory, save_state
+from lanpo_rl.collective import from_main
+from lanpo_rl.hooks.base import Hooked
+
+__all__ = ["KeepsMemory"]
+
+_log = logging.getLogger(__name__)
+
+
+class KeepsMemory(Hooked):
+    """Saves the memory first of all that is in a checkpoint, and rewinds it on resuming."""
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """See `Trainer.train`; ``True`` resumes from the newest checkpoint that is whole."""
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = str(last_complete(Path(self.args.output_dir)))
+        if resume_from_checkpoint:
+            load_state(Path(resume_from_checkpoint))  # before anything is loaded
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # First of all: with it missing nothing of the rest would be of use, and TRL deletes older
+        # checkpoints at the end.
+        step = int(self.state.global_step)
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{step}"
+
+        def save() -> None:
+            save_state(folder, self.memory, self._lanpo_state())
+
+        with self._lanpo_clock("persist"):
+            from_main(self.accelerator, save)
+        super()._save_checkpoint(model, trial)
+
+    def _lanpo_state(self) -> dict[str, Any]:
+        step = int(self.state.global_step)
+        return {
+            "step": step,
+            "aligned": step % self._lanpo_boundary == 0,
+            "scratch_level": self._lanpo_scratch_level,
+            "failing": self._lanpo_failing,
+            "lessons": self._lanpo_lessons.state(),
+            "alarms": None if self._lanpo_alarms is None else self._lanpo_alarms.state(),
+            "canary": None if self._lanpo_canary is None else self._lanpo_canary.state(),
+        }
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        state = load_state(Path(checkpoint))
+        self._lanpo_scratch_level = state["scratch_level"]
+        self._lanpo_failing = state["failing"]
+        self._lanpo_lessons.restore(state["lessons"])
+        if self._lanpo_alarms is not None and state["alarms"] is not None:
+            self._lanpo_alarms.restore(state["alarms"])
+        if self._lanpo_canary is not None and state["canary"] is not None:
+            self._lanpo_canary.restore(state["canary"])
+        aside = from_main(
+            self.accelerator,
+            lambda: restore_memory(
+                Path(checkpoint),
+                self.memory,
+                step=state["step"],
+                output_dir=Path(self.args.output_dir),
+            ),
+        )
+        if aside is not None:
+            _log.warning("what was learned after step %d is in %s", state["step"], aside)
