@@ -92,8 +92,8 @@ def refuse_copies(found: Contamination, pool: ExperiencePool, name: str) -> None
     more = len(found.copies) - _SHOWN
     rest = f"\n  ... and {more:,} more" if more > 0 else ""
     raise ConfigError(
-        f"{name} knows {len(found.copies):,} of the evaluation problems: {len(held):,} experiences "
-        f"were made from them.{named}{rest}\nEvaluate on problems the pool has not seen, give "
+        f"{name} knows {len(found.copies):,} of the evaluation problems (experiences made from "
+        f"them: {len(held):,}).{named}{rest}\nEvaluate on problems the pool has not seen, give "
         "another --pool or --namespace, or delete those experiences with `lanpo pool rm ID`"
     )
 
