@@ -152,7 +152,8 @@ def lanpo_agent_loop(
         base = base_loop()
     check_base(base)
     asking = _Asking(memory, _asked_in if problem is None else problem)
-    return type(f"Lanpo{base.__name__}", (_LanpoLoop, base), {"_lanpo": asking})
+    members = {"_lanpo": asking, "__module__": __name__}
+    return type(f"Lanpo{base.__name__}", (_LanpoLoop, base), members)
 
 
 def _asked_in(row: Mapping[str, Any]) -> Problem:

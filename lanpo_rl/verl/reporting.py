@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -182,16 +183,23 @@ def _has(rows: Any, name: str) -> bool:
 def _column(rows: Any, name: str) -> list[Any]:
     for table in _tables(rows):
         if name in table.keys():  # noqa: SIM118 - a TensorDict is asked by its keys
-            column = table[name]
-            # Tensors, also ragged ones, are taken apart; arrays and lists are gone through.
-            return list(column.unbind(0) if hasattr(column, "layout") else column)
+            return _items(table[name])
     raise InvalidInputError(
         f"the batch has no column {name!r}; report it once the rewards are known, with the "
         f"columns {', '.join(FIELDS)} or their namesakes of a DataProto"
     )
 
 
+def _items(column: Any) -> list[Any]:
+    """The rows of a tensor, also of a ragged one, of an array, a stack or a list."""
+    torch = sys.modules.get("torch")  # a tensor comes from where it was loaded
+    if torch is not None and isinstance(column, torch.Tensor):
+        return list(column.unbind(0))
+    return list(column.tolist() if hasattr(column, "tolist") else column)
+
+
 def _plain(value: Any) -> Mapping[str, Any]:
+    """A row's dict, taken out of what tensordict may have wrapped it in."""
     found = value if isinstance(value, Mapping) else getattr(value, "data", None)
     return found if isinstance(found, Mapping) else {}
 

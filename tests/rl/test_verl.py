@@ -515,6 +515,15 @@ def test_a_module_that_moved_is_named(file, monkeypatch):
     ]
 
 
+def test_what_verl_itself_lacks_is_not_blamed_on_verl(tmp_path, monkeypatch):
+    fake_verl.install(monkeypatch)
+    (tmp_path / "agent_loop.py").write_text("import a_package_that_is_not_there")
+    monkeypatch.delitem(sys.modules, f"{fake_verl.PACKAGE}.agent_loop")
+    monkeypatch.setattr(sys.modules[fake_verl.PACKAGE], "__path__", [str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
+        check_interface()
+
+
 def test_a_base_of_ones_own_is_checked_too(file):
     with pytest.raises(ConfigError, match=r"BeforeSix\.run takes"):
         lanpo_agent_loop(BeforeSix, memory=lambda: opened(file))
