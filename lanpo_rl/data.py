@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.protocols import Prompts
-from lanpo_memory.types import Problem, normalise
+from lanpo_memory.types import Problem
+from lanpo_rl.rows import SeenProblems, unusable
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 __all__ = ["load_problems", "training_rows"]
 
-_SHOWN = 5  # bad rows named in one error
 _FILES = (".jsonl", ".json", ".ndjson", ".csv", ".parquet")
 
 
@@ -73,7 +73,7 @@ def training_rows(
         InvalidInputError: naming the first bad rows and saying what each lacks.
     """
     rows: list[dict[str, Any]] = []
-    firsts: dict[str, tuple[str, dict[str, Any]]] = {}
+    seen = SeenProblems(limit=None)
     faults: list[str] = []
     for place, row in located:
         try:
@@ -81,16 +81,11 @@ def training_rows(
         except InvalidInputError as error:
             faults.append(f"{place}: {error}")
             continue
-        first_place, first = firsts.setdefault(made["problem_id"], (place, made))
-        if normalise(first["problem"]) != normalise(made["problem"]):
-            faults.append(f"{place}: has the problem_id of {first_place}, but is another problem")
-        elif first["answer"] != made["answer"]:
-            faults.append(f"{place}: the same problem as {first_place}, with another answer")
+        if (fault := seen.fault(made, place)) is not None:
+            faults.append(f"{place}: {fault}")
         rows.append(made)
     if faults:
-        more = f"\n  ... and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        shown = "".join(f"\n  {fault}" for fault in faults[:_SHOWN])
-        raise InvalidInputError(f"{len(faults)} rows cannot be used:{shown}{more}")
+        raise unusable(faults)
     if any(row["family"] is not None for row in rows):
         return rows
     return [{name: cell for name, cell in row.items() if name != "family"} for row in rows]

@@ -3,12 +3,13 @@
 import json
 
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, IterableDataset
 
 from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.types import Problem
 from lanpo_rl.data import load_problems, training_rows
+from lanpo_rl.rows import SeenProblems, check_dataset, problem_of
 
 ROWS = [{"problem": "1 + 1?", "answer": "2"}, {"problem": "1 + 2?", "answer": 3}]
 
@@ -152,3 +153,127 @@ def test_rows_of_another_source_are_checked_alike():
     located = [("row 1", ROWS[0]), ("row 2", InvalidInputError("was cut"))]
     with pytest.raises(InvalidInputError, match="row 2: was cut"):
         training_rows(located, prompts=EnglishPrompts())
+
+
+# ------------------------------------------------------------------ datasets handed to the trainer
+
+CHAT = [{"role": "system", "content": "Solve."}, {"role": "user", "content": "1 + 1?"}]
+
+
+def faults_of(*rows):
+    with pytest.raises(InvalidInputError) as caught:
+        check_dataset(Dataset.from_list(list(rows)))
+    return str(caught.value)
+
+
+def test_a_row_without_ids_gets_a_fingerprint():
+    fingerprint = Problem(text="1 + 1?").id
+    rows = [
+        {"prompt": "1 + 1?"},
+        {"prompt": CHAT},
+        {"prompt": CHAT, "problem": " 1 +  1? ", "problem_id": None},
+        {"prompt": [{"role": "user", "content": [{"type": "text", "text": "1 + 1?"}]}]},
+    ]
+    assert [problem_of(row).id for row in rows] == [fingerprint] * 4
+    assert problem_of({"prompt": CHAT, "problem_id": 7, "family": "sums"}).id == "7"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"prompt": "1 + 1?"}],
+        [{"prompt": CHAT, "answer": "2"}, {"prompt": CHAT, "answer": "2 "}],
+        [{"prompt": "a", "answer": 1}, {"prompt": "b", "answer": 2}],
+        [{"prompt": "a", "problem_id": "x"}, {"prompt": " a", "problem_id": "x"}],
+        [{"prompt": "a", "problem_id": "x", "answer": 1}, {"prompt": "a", "problem_id": "y"}],
+    ],
+)
+def test_a_good_dataset_passes(rows):
+    check_dataset(Dataset.from_list(rows))
+
+
+def test_one_problem_with_two_answers_is_named():
+    text = faults_of(
+        {"prompt": CHAT, "answer": "2"},
+        {"prompt": [{"role": "user", "content": "2 + 2?"}], "answer": "4"},
+        {"prompt": CHAT[1:], "answer": "3"},
+    )
+    assert "1 rows cannot be used" in text
+    assert "row 2: the same problem as row 0, with another answer" in text
+
+
+def test_one_id_for_two_texts_is_named():
+    text = faults_of(
+        {"prompt": "Solve: a", "problem": "a", "problem_id": 7},
+        {"prompt": "Solve: b", "problem": "b", "problem_id": 7},
+    )
+    assert "row 1: has the problem_id of row 0, but is another problem; give it its own" in text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "fault"),
+    [
+        (None, "has no prompt"),
+        ("", "has no prompt"),
+        (" \n", "has no user message in its prompt"),
+        ("a\0b", "contains a NUL character"),
+    ],
+)
+def test_a_row_without_a_prompt_is_named(prompt, fault):
+    text = faults_of({"prompt": "a"}, {"prompt": prompt})
+    assert "  row 1: " in text
+    assert fault in text
+
+
+def test_messages_without_a_user_are_named():
+    text = faults_of({"prompt": CHAT[:1]}, {"prompt": []})
+    assert "row 0: has no user message in its prompt; add a column 'problem'" in text
+    assert "row 1: has no prompt" in text
+    check_dataset(Dataset.from_list([{"prompt": CHAT[:1], "problem": "1 + 1?"}]))
+
+
+def test_many_bad_rows_are_counted():
+    text = faults_of(*[{"prompt": "a", "answer": i} for i in range(9)])
+    assert "8 rows cannot be used" in text
+    assert "and 3 more" in text
+
+
+def test_a_dataset_without_the_column_prompt_is_refused():
+    with pytest.raises(InvalidInputError, match=r"no column 'prompt' \(columns: question\)"):
+        check_dataset(Dataset.from_list([{"question": "a"}]))
+
+
+def test_a_format_for_tensors_does_not_matter():
+    rows = [{"prompt": "a", "answer": 1}, {"prompt": "b", "answer": 2}]
+    check_dataset(Dataset.from_list(rows).with_format("torch"))
+
+
+def test_what_can_be_read_only_once_is_left_alone():
+    def stop():
+        pytest.fail("read")
+        yield {}
+
+    check_dataset(None)
+    check_dataset(IterableDataset.from_generator(stop))
+    made = Dataset.from_list([{"question": "a"}])
+    made.set_transform(lambda batch: {"prompt": batch["question"]})
+    check_dataset(made)
+
+
+def test_rows_of_a_stream_are_checked_as_they_pass():
+    seen = SeenProblems()
+    group = [{"prompt": "1 + 1?", "answer": "2"}] * 4
+    seen.check(group, "step 0")
+    seen.check(group, "step 1")
+    with pytest.raises(InvalidInputError, match="1 rows cannot") as caught:
+        seen.check([{"prompt": "1 + 1?", "answer": "3"}] * 4, "step 2")
+    assert "step 2: the same problem as step 0, with another answer" in str(caught.value)
+
+
+def test_of_a_long_stream_the_first_problems_are_remembered():
+    seen = SeenProblems(limit=1)
+    for text in "ab":
+        seen.check([{"prompt": text, "answer": "1"}], "step 0")
+    seen.check([{"prompt": "b", "answer": "2"}], "step 1")  # is not remembered
+    with pytest.raises(InvalidInputError, match="the same problem"):
+        seen.check([{"prompt": "a", "answer": "2"}], "step 1")
