@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +30,7 @@ from lanpo_memory.guide import Guide
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.protocols import ChatModel
 from lanpo_memory.solving import MODES
-from lanpo_memory.types import Solution, SolveMode
+from lanpo_memory.types import Scalar, Solution, SolveMode
 from lanpo_rl.cli.common import make_folder
 
 if TYPE_CHECKING:
@@ -140,11 +140,14 @@ def evaluate(
     Example: lanpo eval --model openai/gpt-4o-mini --data test.jsonl --pool pool.db --out runs/eval
     """
     from lanpo_rl.evaluation import Evaluator, SampleFile, making
+    from lanpo_rl.evaluation.estimates import DRAWS
     from lanpo_rl.evaluation.running import Run
     from lanpo_rl.evaluation.sampling import check_plan
 
     modes = _modes(mode, pool)
     retrieves = any("retrieval" in each for each in modes)
+    if drop_templates and not retrieves:
+        raise ConfigError("--drop-templates is about guidance; it needs --pool and retrieval")
     check_plan(modes, samples, temperature, pool=pool is not None)
     language = making.language_of(prompts)
     examples = making.read_examples(
@@ -162,13 +165,15 @@ def evaluate(
     with _pool(pool if retrieves else None, namespace, embedder, bf16=bf16) as opened:
         # Before the model: what is wrong with a pool or a setting is said at once.
         templates = _checked(opened, pool, examples)
-        guide = opened and Guide(
-            opened,
-            prompts=language.prompts,
-            gamma=gamma,
-            experiences=experiences,
-            drop_templates=drop_templates,
-        )
+        guide = None
+        if opened is not None:
+            guide = Guide(
+                opened,
+                prompts=language.prompts,
+                gamma=gamma,
+                experiences=experiences,
+                drop_templates=drop_templates,
+            )
         chat, reseed = _model(model, ledger, api_base, seed=seed, batch=batch)
         evaluator = Evaluator(
             chat,
@@ -189,7 +194,7 @@ def evaluate(
             seed=None if reseed is None else seed,
             drop_templates=drop_templates,
         )
-        about = {
+        about: dict[str, Mapping[str, Scalar]] = {
             "model": {"name": making.name_of(model), "fingerprint": name},
             "data": making.about_data(data, split, examples),
             "asking": {
@@ -200,9 +205,13 @@ def evaluate(
                 "answer tokens": answer_tokens,
                 "rounds": rounds,
             },
-            **({} if guide is None else {"pool": making.about_pool(guide, str(pool), templates)}),
+            "intervals": {"draws": DRAWS, "seed": seed},
             "versions": making.versions(),
         }
+        if guide is not None:
+            about["pool"] = making.about_pool(
+                guide, str(pool), templates, drop_templates=drop_templates
+            )
         make_folder(out)
         with SampleFile(out / "samples.jsonl", settings) as file:
             run = Run(evaluator, examples, file)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "DRAWS",
     "Interval",
     "bootstrap_interval",
     "bootstrap_intervals",
@@ -20,6 +21,9 @@ __all__ = [
     "pass_at_k",
     "steps_to",
 ]
+
+DRAWS = 10_000
+"""How often a bootstrap draws the problems anew, unless told otherwise."""
 
 _AT_ONCE = 2_000_000  # random numbers held in memory together
 
@@ -81,7 +85,7 @@ def steps_to(k: int) -> tuple[int, ...]:
 
 
 def bootstrap_interval(
-    values: ArrayLike, *, draws: int = 10_000, level: float = 0.95, seed: int = 0
+    values: ArrayLike, *, draws: int = DRAWS, level: float = 0.95, seed: int = 0
 ) -> Interval:
     """Return the percentile bootstrap interval of the mean of `values`, one for each problem.
 
@@ -110,7 +114,7 @@ def bootstrap_interval(
 
 
 def bootstrap_intervals(
-    values: ArrayLike, *, draws: int = 10_000, level: float = 0.95, seed: int = 0
+    values: ArrayLike, *, draws: int = DRAWS, level: float = 0.95, seed: int = 0
 ) -> list[Interval]:
     """Return `bootstrap_interval` for each column of `values`, from the same draws of problems.
 

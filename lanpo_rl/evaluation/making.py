@@ -14,7 +14,15 @@ from lanpo_memory.errors import ConfigError, MissingExtraError
 from lanpo_memory.guide import Guide
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import SolvePrompts
-from lanpo_memory.types import Attempt, Experience, Problem, Retrieved, Scalar, fingerprint
+from lanpo_memory.types import (
+    Attempt,
+    Experience,
+    Problem,
+    Retrieved,
+    Scalar,
+    SolveMode,
+    fingerprint,
+)
 from lanpo_rl.data import load_problems
 from lanpo_rl.evaluation.outcomes import distinct
 from lanpo_rl.evaluation.samples import Settings
@@ -98,7 +106,7 @@ def read_examples(
 
 def settings_of(
     evaluator: Evaluator, *, model: str, seed: int | None, drop_templates: bool
-) -> dict[str, Settings]:
+) -> dict[SolveMode, Settings]:
     """Return for each mode of an evaluator what decides its answers, as far as the mode uses it.
 
     The pool counts by its content: samples drawn with two pools are two measurements.
@@ -169,16 +177,16 @@ def about_data(source: str, split: str, examples: Sequence[Example]) -> dict[str
     }
 
 
-def about_pool(guide: Guide, name: str, templates: int) -> dict[str, Scalar]:
+def about_pool(
+    guide: Guide, name: str, templates: int, *, drop_templates: bool
+) -> dict[str, Scalar]:
     """Return what a report says of a pool: a name without its place, and near-duplicates."""
     return {
         "name": name_of(name.removeprefix("sqlite:///")),
         "namespace": guide.pool.store.namespace,
-        "digest": guide.pool.digest(),
-        "experiences": len(guide.pool),
-        "gamma": guide.gamma,
-        "experiences in a prompt": guide.selection.experiences,
+        "experiences held": len(guide.pool),
         "problems of which it has the same template": templates,
+        **_guided(guide, drop_templates),
     }
 
 

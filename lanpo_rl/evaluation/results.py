@@ -13,7 +13,7 @@ from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import SolvePrompts
 from lanpo_memory.solving import MODES
 from lanpo_memory.types import SolveMode, Usage
-from lanpo_rl.evaluation.estimates import bootstrap_intervals, pass_at_k, steps_to
+from lanpo_rl.evaluation.estimates import DRAWS, bootstrap_intervals, pass_at_k, steps_to
 from lanpo_rl.evaluation.outcomes import Outcome, distinct, outcome_of
 from lanpo_rl.evaluation.samples import Sample, key_of
 from lanpo_rl.rewards import RewardFunction, math_accuracy
@@ -108,7 +108,7 @@ def evaluate_samples(
     prompts: SolvePrompts | None = None,
     modes: Sequence[SolveMode] | None = None,
     k: int | None = None,
-    draws: int = 10_000,
+    draws: int = DRAWS,
     level: float = 0.95,
     seed: int = 0,
     progress: Callable[[], object] = lambda: None,

@@ -447,6 +447,7 @@ def test_kill_9_costs_nothing_that_was_written(
         (("--mode", "sideways"), "--mode must be one of zero_shot, retrieval"),
         (("--mode", "retrieval"), "--mode retrieval needs --pool PATH_OR_URL"),
         (("--pool", "nowhere.db"), "there is no pool at"),
+        (("--drop-templates",), "--drop-templates is about guidance; it needs --pool"),
         (("--problem-column", "task"), "no column 'task' (columns: problem, answer)"),
         (("--answer-column", "gold"), "no column 'gold'"),
         (("--answer-marker", "####"), "has no '####' in column 'answer'"),
