@@ -157,7 +157,7 @@ def _responses(rows: Any) -> list[list[int]]:
         return [list(map(int, ids)) for ids in responses]
     masks = [_numbers(row) for row in _column(rows, "attention_mask")]
     return [
-        [int(token) for token, keep in zip(ids, mask[-len(ids) :], strict=True) if keep]
+        [int(token) for token, keep in zip(ids, mask[len(mask) - len(ids) :], strict=True) if keep]
         for ids, mask in zip(responses, masks, strict=True)
     ]
 
