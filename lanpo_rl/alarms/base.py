@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, ClassVar, Protocol
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
 
-__all__ = ["Alarm", "Figures", "Watch", "at_least", "share"]
+__all__ = ["Alarm", "Figures", "Watch", "at_least", "is_state", "share"]
 
 Figures = Mapping[str, float]
 """The averages of one step by name, without a prefix. A figure that is not known is left out."""
@@ -27,7 +27,8 @@ class Alarm(Protocol):
     def update(self, step: int, figures: Figures) -> str | None:
         """Look at a step; return the message when it begins to ring, else `None`.
 
-        Called once a step, in order. Figures may be missing, NaN or infinite.
+        Called in the order of steps: after each, or after a few with their averages. One step may
+        come in two calls, as with an evaluation. Figures may be missing, NaN or infinite.
         """
 
     def state(self) -> dict[str, Any]:
@@ -84,13 +85,18 @@ class Watch:
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Alarm.restore`."""
         wanted = {"ringing", *self.kept}
-        if not isinstance(state, Mapping) or set(state) != wanted:
+        if not is_state(state, wanted):
             raise InvalidInputError(
                 f"this is not the state of the alarm {self.name!r}, which holds "
                 f"{', '.join(sorted(wanted))}; resume with the alarms of the checkpoint"
             )
         for name in wanted:
             setattr(self, name, copy.deepcopy(state[name]))
+
+
+def is_state(state: object, keys: Set[str]) -> bool:
+    """Whether this is a mapping with these keys and no others."""
+    return isinstance(state, Mapping) and set(state) == keys
 
 
 def at_least(low: float, **settings: float) -> None:
@@ -100,7 +106,7 @@ def at_least(low: float, **settings: float) -> None:
         ConfigError: one is smaller, or is no number.
     """
     for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= low:
+        if not _is_number(value) or not value >= low:
             raise ConfigError(f"{name} must be a number of at least {low:g}, got {value!r}")
 
 
@@ -111,5 +117,9 @@ def share(**settings: float) -> None:
         ConfigError: one is outside (0, 1).
     """
     for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        if not _is_number(value) or not 0 < value < 1:
             raise ConfigError(f"{name} must lie between 0 and 1, got {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
-from lanpo_rl.alarms.base import Alarm, Figures
+from lanpo_rl.alarms.base import Alarm, Figures, at_least
 from lanpo_rl.alarms.collapse import BehaviourCollapse, HeadersVanish
 from lanpo_rl.alarms.gradients import GradientGrowth
 from lanpo_rl.alarms.leakage import Leakage
@@ -68,16 +69,29 @@ class Alarms:
                 alarm.restore(state[alarm.name])
 
 
-def default_alarms() -> Alarms:
-    """Return an alarm for every failure this package knows, with its default thresholds."""
+def default_alarms(*, every: int = 1) -> Alarms:
+    """Return an alarm for every failure this package knows, with its default thresholds.
+
+    Args:
+        every: optimizer steps between two updates. Windows cover the same steps with fewer updates
+            then, with 5 at least: averages of several steps are as much surer.
+
+    Raises:
+        ConfigError: `every` is below 1.
+    """
+    at_least(1, every=every)
+
+    def window(steps: int) -> int:
+        return max(5, math.ceil(steps / every))
+
     return Alarms(
         [
-            Leakage(),
-            BehaviourCollapse(),
-            HeadersVanish(),
-            GradientGrowth(),
-            Monoculture(),
+            Leakage(window=window(20)),
+            BehaviourCollapse(window=window(30)),
+            HeadersVanish(window=window(20)),
+            GradientGrowth(window=window(20), reference=window(20)),
+            Monoculture(patience=math.ceil(5 / every)),
             SummaryDrift(),
-            NewEntries(),
+            NewEntries(window=window(30)),
         ]
     )

@@ -10,7 +10,7 @@ from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.protocols import Summarizer
 from lanpo_memory.texts import words
 from lanpo_memory.types import Completion, Experience, Failure, Request, Rollout
-from lanpo_rl.alarms.base import at_least
+from lanpo_rl.alarms.base import at_least, is_state
 from lanpo_rl.alarms.series import mean
 
 __all__ = ["Canary", "likeness"]
@@ -149,7 +149,7 @@ class Canary:
         Raises:
             InvalidInputError: it is not such a state.
         """
-        if not isinstance(state, Mapping) or set(state) != set(self.state()):
+        if not is_state(state, set(self.state())):
             raise InvalidInputError("this is not the state of a canary; resume with its own")
         self._rollouts = [Rollout(**rollout) for rollout in state["rollouts"]]
         self._first = {problem: list(text) for problem, text in state["first"].items()}

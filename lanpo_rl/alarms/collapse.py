@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 from lanpo_rl.alarms.base import Figures, Watch, at_least, share
 from lanpo_rl.alarms.series import bound_of_mean, finite, mean, push
@@ -14,11 +15,19 @@ Pair = list[float]  # guided, scratch: a list, for JSON knows no tuples
 _KINDS = ("reward", "length", "entropy")
 
 
+class _Difference(NamedTuple):
+    """Guided minus scratch over a window, half of its interval, and the level of scratch."""
+
+    mean: float
+    half: float
+    scratch: float
+
+
 class BehaviourCollapse(Watch):
     """Rings when guidance makes no difference, or hardly any of the difference it once made.
 
-    Compares guided and scratch rollouts of the same step over `window` steps: task reward, length
-    (tokens) and entropy (nats). Two signs:
+    Compares guided and scratch rollouts over `window` updates: task reward, length (tokens) and
+    entropy (nats). Two signs:
 
     - *Indistinguishable.* A difference is nothing if its whole 90 % interval lies within the
       tolerance (two one-sided tests at 5 %, an equivalence test), so that noise does not look like
@@ -33,14 +42,14 @@ class BehaviourCollapse(Watch):
     and guidance is worth half of its best again.
 
     Args:
-        window: steps that are compared.
+        window: updates that are compared.
         reward: tolerance for the difference of mean rewards, in units of the reward.
         relative: tolerance for length and entropy, as a share of those of scratch rollouts.
         nats: least tolerance for entropy, for policies that are nearly certain.
         solved: reward at which nothing is left to be guided; infinity for unbounded rewards.
 
     Raises:
-        ConfigError: fewer than 5 steps or a tolerance that is none.
+        ConfigError: fewer than 5 updates or a tolerance that is none.
     """
 
     name = "behaviour_collapse"
@@ -69,15 +78,17 @@ class BehaviourCollapse(Watch):
         fresh = [self._push(kind, figures) for kind in _KINDS]
         if not any(fresh) or len(self.pairs["reward"]) < self._window:
             return None
-        uplift, half, scratch = self._difference("reward")
-        if not self.best or uplift - half > self.best[0]:
-            self.best = [uplift - half, uplift, scratch]
-        good, sign = self._learned(uplift, scratch), self._sign(uplift + half)
+        full = {kind: pairs for kind, pairs in self.pairs.items() if len(pairs) == self._window}
+        known = {kind: _difference(pairs) for kind, pairs in full.items()}
+        reward = known["reward"]
+        if not self.best or reward.mean - reward.half > self.best[0]:
+            self.best = [reward.mean - reward.half, reward.mean, reward.scratch]
+        good, sign = self._learned(reward), self._sign(known)
         return self.episode(
             bool(sign) and not good,
             f"{sign} Guidance is shown and makes no difference: look at a few guided completions, "
             "at the hit rate, and at what the lessons used say",
-            calm=good or self._recovered(uplift),
+            calm=good or self._recovered(known),
         )
 
     def _push(self, kind: str, figures: Figures) -> bool:
@@ -87,49 +98,47 @@ class BehaviourCollapse(Watch):
         push(self.pairs[kind], [guided, scratch], self._window)
         return True
 
-    def _difference(self, kind: str) -> tuple[float, float, float]:
-        """Guided minus scratch, half of its interval, and the mean of scratch rollouts."""
-        differences = [guided - scratch for guided, scratch in self.pairs[kind]]
-        level = mean([scratch for _, scratch in self.pairs[kind]])
-        return mean(differences), bound_of_mean(differences), level
-
-    def _sign(self, most: float) -> str:
-        known = self._known
-        if len(known) > 1 and all(self._offset(kind, certain=True) < 1 for kind in known):
+    def _sign(self, known: Mapping[str, _Difference]) -> str:
+        within = [abs(d.mean) + d.half < self._tolerance(kind, d) for kind, d in known.items()]
+        if len(known) > 1 and all(within):
             return (
-                f"guided and scratch rollouts cannot be told apart over {self._window} steps in "
+                f"guided and scratch rollouts cannot be told apart over {self._window} updates in "
                 f"{' and '.join(known)}."
             )
-        if self.best[0] >= 2 * self._reward and most < self.best[0] / 3:
+        most = known["reward"].mean + known["reward"].half
+        if self._ever_helped and most < self.best[0] / 3:
             return (
                 f"guided rollouts were {self.best[1]:.2f} better than scratch ones, now they are "
-                f"at most {most:.2f} better over {self._window} steps."
+                f"at most {most:.2f} better over {self._window} updates."
             )
         return ""
 
-    def _learned(self, uplift: float, scratch: float) -> bool:
-        if min(scratch, scratch + uplift) >= self._solved:
+    def _learned(self, reward: _Difference) -> bool:
+        if min(reward.scratch, reward.scratch + reward.mean) >= self._solved:
             return True
         _, best, then = self.best
-        return best >= 2 * self._reward and scratch - then >= (best - uplift) / 2
+        lost, risen = best - reward.mean, reward.scratch - then
+        return best >= 2 * self._reward and risen >= lost / 2
 
-    def _recovered(self, uplift: float) -> bool:
-        apart = any(self._offset(kind, certain=False) >= 1.5 for kind in self._known)
-        return apart and (self.best[0] < 2 * self._reward or uplift >= self.best[0] / 2)
+    def _recovered(self, known: Mapping[str, _Difference]) -> bool:
+        apart = [abs(d.mean) >= 1.5 * self._tolerance(kind, d) for kind, d in known.items()]
+        return any(apart) and not (self._ever_helped and known["reward"].mean < self.best[0] / 2)
 
     @property
-    def _known(self) -> list[str]:
-        return [kind for kind in _KINDS if len(self.pairs[kind]) == self._window]
+    def _ever_helped(self) -> bool:
+        return self.best[0] >= 2 * self._reward
 
-    def _offset(self, kind: str, *, certain: bool) -> float:
-        """The difference in units of its tolerance; with `certain` the far end of its interval."""
-        difference, half, level = self._difference(kind)
-        tolerance = {
-            "reward": self._reward,
-            "length": max(self._relative * abs(level), 1e-9),
-            "entropy": max(self._relative * abs(level), self._nats),
-        }[kind]
-        return (abs(difference) + half * certain) / tolerance
+    def _tolerance(self, kind: str, difference: _Difference) -> float:
+        relative = self._relative * abs(difference.scratch)
+        return {"reward": self._reward, "length": relative, "entropy": max(relative, self._nats)}[
+            kind
+        ]
+
+
+def _difference(pairs: Sequence[Pair]) -> _Difference:
+    differences = [guided - scratch for guided, scratch in pairs]
+    level = mean([scratch for _, scratch in pairs])
+    return _Difference(mean(differences), bound_of_mean(differences), level)
 
 
 class HeadersVanish(Watch):
@@ -137,16 +146,16 @@ class HeadersVanish(Watch):
 
     Those sections are where the policy weighs what it was shown (arXiv 2510.16552); a policy that
     leaves them out answers as if nothing had been there. It rings where the mean of
-    `headers_present` over the last `window` steps falls below `part` of the best window so far, if
-    that was at least `least`; it calms down at 1.2 times that level.
+    `headers_present` over the last `window` updates falls below `part` of the best window so far,
+    if that was at least `least`; it calms down at 1.2 times that level.
 
     Args:
-        window: steps that are averaged.
+        window: updates that are averaged.
         part: of the best window.
         least: headers must have been there at all.
 
     Raises:
-        ConfigError: no steps, or a share outside 0 to 1.
+        ConfigError: no updates, or a share outside 0 to 1.
     """
 
     name = "headers_vanish"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from typing import ClassVar
 
 from lanpo_rl.alarms.base import Figures, Watch, at_least
@@ -15,19 +14,19 @@ __all__ = ["GradientGrowth"]
 class GradientGrowth(Watch):
     """Rings when the gradient norm has grown for good, and at once when it is NaN or infinite.
 
-    The norm before clipping, as the trainer logs it, in two windows: the first `reference` steps
+    The norm before clipping, as the trainer logs it, in two windows: the first `reference` updates
     and the last `window`. It rings where the recent median is `factor` times the median of the
-    reference *and* 1.5 times its ninth decile: with whole groups under one guidance most groups
-    may be all right, the norm jumps between two levels, and a median alone jumps with it. Steps
-    without any gradient (0) are left out. It calms down below 0.7 times what makes it ring.
+    reference *and* 1.5 times its largest norm but one: with whole groups under one guidance most
+    groups may be all right, the norm jumps between two levels, and a median alone jumps with it.
+    Steps without any gradient (0) are left out. It calms down below 0.7 times what makes it ring.
 
     Args:
         factor: growth of the median that rings.
-        window: recent steps looked at.
-        reference: first steps, which are taken to be sound.
+        window: recent updates looked at.
+        reference: first updates, which are taken to be sound.
 
     Raises:
-        ConfigError: a factor of 1 or less, or fewer than 5 steps.
+        ConfigError: a factor of 1 or less, or fewer than 5 updates.
     """
 
     name = "gradient_norm"
@@ -56,12 +55,11 @@ class GradientGrowth(Watch):
             return None
         self.broken = False
         now, then = median(self.recent), median(self.reference)
-        ninth_decile = statistics.quantiles(self.reference, n=10)[-1]
-        limit = max(self._factor * then, 1.5 * ninth_decile)
+        limit = max(self._factor * then, 1.5 * sorted(self.reference)[-2])
         return self.episode(
             now >= limit,
             f"the gradient norm has grown {now / then:.1f} times: its median is {now:.3g} over the "
-            f"last {self._window} steps and was {then:.3g} over the first {self._first}. Lower "
+            f"last {self._window} updates and was {then:.3g} over the first {self._first}. Lower "
             "the learning rate, clip harder, or go back to a checkpoint",
             calm=now < 0.7 * limit,
         )

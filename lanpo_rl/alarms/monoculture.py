@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lanpo_memory.errors import InvalidInputError
-from lanpo_rl.alarms.base import Figures, Watch, at_least, share
+from lanpo_rl.alarms.base import Figures, Watch, at_least, is_state, share
 from lanpo_rl.alarms.series import finite, push
 
 __all__ = ["LessonsShown", "Monoculture"]
@@ -64,7 +64,7 @@ class LessonsShown:
         Raises:
             InvalidInputError: it is not such a state.
         """
-        if not isinstance(state, Mapping) or set(state) != {"steps"}:
+        if not is_state(state, {"steps"}):
             raise InvalidInputError("this is not the state of the lessons shown, {'steps': ...}")
         self._steps = [[list(ids) for ids in step] for step in state["steps"]]
 
@@ -75,13 +75,13 @@ class Monoculture(Watch):
     `top_lesson_share` is the share of the three lessons used most in a window (see
     `LessonsShown`). Uneven use is natural: where the use of k lessons follows Zipf's law the first
     three have 1.83 / (1 + 1/2 + ... + 1/k) of it, .46 for 30 lessons and .35 for 100. It rings
-    after `patience` steps in a row at `part` or more, in a pool of `pool` entries at least, and
+    after `patience` updates in a row at `part` or more, in a pool of `pool` entries at least, and
     calms down below 0.8 times that share. Without `pool_size` it does not ring.
 
     Args:
         part: share of the three lessons that rings.
         pool: least number of entries; of a small pool three lessons are naturally a large part.
-        patience: steps in a row.
+        patience: updates in a row.
 
     Raises:
         ConfigError: a share outside 0 to 1, a pool of three or fewer, or no patience.
@@ -95,7 +95,7 @@ class Monoculture(Watch):
         at_least(_TOP + 1, pool=pool)
         at_least(1, patience=patience)
         self._part, self._pool, self._patience = part, pool, patience
-        self.high = 0  # steps in a row
+        self.high = 0  # updates in a row
 
     def update(self, step: int, figures: Figures) -> str | None:
         """See `Alarm.update`."""

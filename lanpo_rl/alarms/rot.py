@@ -82,17 +82,17 @@ class NewEntries(Watch):
     `utility_new` and `utility_old` are mean task rewards of guided rollouts of the same step, by
     the age of the entry that guided them (see `by_age`): measured on one policy at one time, their
     difference does not drift as rewards do. It rings where old minus new is at least `part` of the
-    reward with old ones, with 95 % confidence over the last `window` steps that have both, and
+    reward with old ones, with 95 % confidence over the last `window` updates that have both, and
     calms down when the mean difference falls below that. Old entries that are still shown were
     chosen, by utility more than by relevance: some difference is natural.
 
     Args:
         part: of the reward with old entries.
-        window: steps compared.
+        window: updates compared.
         least: smallest difference that counts, in units of the reward.
 
     Raises:
-        ConfigError: fewer than 5 steps, or a share outside 0 to 1.
+        ConfigError: fewer than 5 updates, or a share outside 0 to 1.
     """
 
     name = "pool_rot_utility"
@@ -118,8 +118,8 @@ class NewEntries(Watch):
         return self.episode(
             mean(gaps) - bound_of_mean(gaps) >= limit,
             f"new entries guide worse than old ones: a reward of {level - mean(gaps):.2f} against "
-            f"{level:.2f} over {self._window} steps. The summaries get worse; let a frozen copy of "
-            "the policy summarise, or sort guidance by utility",
+            f"{level:.2f} over {self._window} updates. The summaries get worse; let a frozen copy "
+            "of the policy summarise, or sort guidance by utility",
             calm=mean(gaps) < limit,
         )
 

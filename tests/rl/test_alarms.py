@@ -188,7 +188,7 @@ def test_leakage_says_once_that_it_cannot_watch():
     run = [{"reward_guided": 0.9, "reward_scratch": 0.1}] * 300
     alarm = Leakage()
     (said,) = heard(alarm, run)
-    assert said[0] == 99
+    assert said[0] == 100
     assert "eval_strategy" in said[1]
     assert not alarm.ringing
 
@@ -212,6 +212,16 @@ def test_an_evaluation_with_memory_counts_as_held_out():
     for step in range(0, 200, 25):
         run[step] |= {"eval_reward": 0.2, "eval_reward_guided": 0.2 if step < 25 else 0.95}
     assert heard(Leakage(), run) == []
+
+
+def test_the_two_evaluations_may_come_in_two_calls():
+    alarm, said = Leakage(), []
+    for step in range(200):
+        said.append(alarm.update(step, {"reward_guided": 1.0, "reward_scratch": 0.2}))
+        if step % 25 == 0:
+            said.append(alarm.update(step, {"eval_reward": 0.2}))
+            said.append(alarm.update(step, {"eval_reward_guided": 0.2 if step < 75 else 0.9}))
+    assert not any(said)
 
 
 def test_a_first_evaluation_late_in_the_run_compares_like_with_like():
@@ -315,6 +325,15 @@ def test_a_bundle_with_other_alarms_takes_what_it_knows():
 def test_two_alarms_of_one_name_are_refused():
     with pytest.raises(ConfigError, match="short_answers"):
         Alarms([_Short(), _Short()])
+
+
+def test_windows_of_rare_updates_cover_as_many_steps():
+    """Ten steps an update: the norm has a reference after 50 steps, not after 200."""
+    alarms = default_alarms(every=10)
+    said = [alarms.update(10 * i, {"grad_norm": 1.0 if i < 6 else 9.0}) for i in range(12)]
+    assert [bool(one) for one in said].index(True) == 9
+    with pytest.raises(ConfigError, match="every"):
+        default_alarms(every=0)
 
 
 def test_default_alarms_have_names_for_metrics():

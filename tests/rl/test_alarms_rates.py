@@ -25,9 +25,10 @@ from lanpo_rl.alarms import (
     Monoculture,
     NewEntries,
     SummaryDrift,
+    default_alarms,
 )
 
-RUNS, STEPS, BEGINS = 100, 300, 100
+RUNS, FEW, STEPS, BEGINS = 100, 30, 300, 100
 PAGE = Path(__file__).parents[2] / "docs" / "watching.md"
 Step = dict[str, float]
 Series = Callable[[random.Random], Iterator[Step]]
@@ -326,14 +327,29 @@ FAILURES: list[tuple[type[Alarm], Series, int, int]] = [
 
 
 @cache
-def rings(kind: type[Alarm], series: Series) -> list[list[int]]:
-    """The steps in which an alarm rings, in each run."""
+def rings(kind: type[Alarm], series: Series, every: int = 1) -> list[list[int]]:
+    """The steps in which an alarm rings, in each run; told `every` so many steps."""
     found = []
-    for seed in range(RUNS):
-        alarm = kind()
-        steps = enumerate(series(random.Random(f"{series.__name__} {seed}")))
-        found.append([step for step, figures in steps if alarm.update(step, figures) is not None])
+    for seed in range(RUNS if every == 1 else FEW):
+        alarm = next(a for a in default_alarms(every=every).alarms if isinstance(a, kind))
+        told = averaged(series(random.Random(f"{series.__name__} {seed}")), every)
+        found.append([step for step, figures in told if alarm.update(step, figures) is not None])
     return found
+
+
+def averaged(series: Iterator[Step], every: int) -> Iterator[tuple[int, Step]]:
+    """Steps as a trainer logs them: averages of `every` steps, evaluations on their own."""
+    sums: dict[str, list[float]] = {}
+    for step, figures in enumerate(series):
+        evaluation = {n: v for n, v in figures.items() if n.startswith("eval_")}
+        if every > 1 and evaluation:
+            yield step, evaluation
+        for name, value in figures.items():
+            if every == 1 or name not in evaluation:
+                sums.setdefault(name, []).append(value)
+        if (step + 1) % every == 0:
+            yield step, {name: statistics.fmean(values) for name, values in sums.items()}
+            sums = {}
 
 
 def false_alarms(kind: type[Alarm], series: Series) -> int:
@@ -389,6 +405,24 @@ def test_it_rings_on_its_failure(kind, series, begins, within):
 )
 def test_it_rings_once_while_the_failure_goes_on(kind, series):
     assert statistics.fmean(map(len, rings(kind, series))) <= 1.2
+
+
+@pytest.mark.parametrize(("kind", "series"), SILENT, ids=lambda item: item.__name__)
+def test_it_stays_silent_on_averages_of_ten_steps(kind, series):
+    assert sum(map(bool, rings(kind, series, 10))) <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "series", "begins", "within"),
+    FAILURES,
+    ids=lambda item: getattr(item, "__name__", ""),
+)
+def test_it_rings_on_averages_of_ten_steps(kind, series, begins, within):
+    late = sorted(
+        min((step - begins for step in steps if step >= begins), default=math.inf)
+        for steps in rings(kind, series, 10)
+    )
+    assert late[int(0.9 * FEW)] <= max(1.5 * within, 10)
 
 
 def test_the_page_shows_these_rates():
