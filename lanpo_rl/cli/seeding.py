@@ -17,7 +17,8 @@ from lanpo_memory.cli.models import (
 )
 from lanpo_memory.errors import ConfigError
 from lanpo_rl.cli.common import console_of, make_folder, needs_rl, progress_bar, quieten
-from lanpo_rl.cli.teaching import Teaching, train_student
+from lanpo_rl.cli.teaching import Student, Teaching, read_examples
+from lanpo_rl.seeding.lessons import read_lessons
 from lanpo_rl.seeding.tallies import SKILLS, shared_out
 
 if TYPE_CHECKING:
@@ -157,34 +158,41 @@ def seed(
 
     Example: lanpo seed --teacher openai/gpt-4o-mini --problems train.jsonl --out runs/seed
     """
-    given = _given(context)
-    _check_given(given)
+    _check_given(_given(context))
     if teacher is None and data is None:
         _seed_tiny(out, steps, seed)
         return
-    if teacher is not None:
-        ledger = ledger_of(
-            teacher,
-            api_base=api_base,
-            max_calls=max_calls,
-            max_tokens=max_tokens,
-            max_cost=max_cost,
-        )
-        parts = _shares(shares)
+    ledger = ledger_of(
+        teacher,
+        api_base=api_base,
+        max_calls=max_calls,
+        max_tokens=max_tokens,
+        max_cost=max_cost,
+    )
+    language, parts = _prompts(prompts), _shares(shares)
     if model is not None and (out / "model").exists():
         raise ConfigError(f"{out / 'model'} is there already; move it, or name another --out")
     needs_rl("math_verify")
     quieten()
     make_folder(out)
+    # What is wrong with problems, lessons or student is said before a teacher is paid.
+    examples = (
+        []
+        if problems is None
+        else read_examples(
+            problems,
+            prompts=language,
+            problem_column=problem_column,
+            answer_column=answer_column,
+            answer_marker=answer_marker,
+            split=split,
+        )
+    )
+    lessons = [] if data is None else read_lessons(data)
+    student = None if model is None else Student(model, eos_token=eos_token)
     if teacher is not None:
-        assert problems is not None
-        columns = {
-            "problem_column": problem_column,
-            "answer_column": answer_column,
-            "answer_marker": answer_marker,
-            "split": split,
-        }
         settings = {
+            "prompts": language,
             "shares": parts,
             "temperature": temperature,
             "max_tokens": answer_tokens,
@@ -193,22 +201,21 @@ def seed(
             "batch": batch,
             "seed": seed,
         }
-        data = out / "lessons.jsonl"
-        teaching = Teaching(teacher, ledger, api_base, _prompts(prompts), settings)
-        teaching.write(problems, columns, data, n=n)
-    if model is not None:
-        assert data is not None
-        training = {
-            "epochs": epochs,
-            "batch_size": batch_size,
-            "device_batch_size": device_batch_size,
-            "learning_rate": learning_rate,
-            "max_length": max_length,
-            "eos_token": eos_token,
-            "use_cpu": use_cpu,
-            "seed": seed,
-        }
-        train_student(model, data, out / "model", training)
+        lessons = Teaching(teacher, ledger, api_base, settings).write(
+            examples, out / "lessons.jsonl", n=n
+        )
+    if student is not None:
+        student.train(
+            lessons,
+            out / "model",
+            epochs=epochs,
+            batch_size=batch_size,
+            device_batch_size=device_batch_size,
+            learning_rate=learning_rate,
+            max_length=max_length,
+            use_cpu=use_cpu,
+            seed=seed,
+        )
 
 
 # ---------------------------------------------------------------------- what was asked for

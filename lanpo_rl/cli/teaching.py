@@ -16,7 +16,7 @@ from lanpo_memory.cli.terminal import counted, progress, report, to_screen, wrap
 from lanpo_memory.errors import BudgetExceeded
 from lanpo_rl.cli.common import console_of, program, progress_bar
 from lanpo_rl.seeding.answers import AnswerFile
-from lanpo_rl.seeding.lessons import check_lesson_file, read_lessons, save_lessons
+from lanpo_rl.seeding.lessons import check_lesson_file, save_lessons
 from lanpo_rl.seeding.tallies import SKILLS, Tally
 
 if TYPE_CHECKING:
@@ -24,13 +24,30 @@ if TYPE_CHECKING:
 
     from lanpo_memory.ledger import Ledger
     from lanpo_memory.protocols import SolvePrompts
+    from lanpo_rl.seeding.lessons import WrittenLesson
     from lanpo_rl.seeding.writing import LessonWriter
     from lanpo_rl.tasks.base import Example
 
-__all__ = ["Teaching", "train_student"]
+__all__ = ["Student", "Teaching", "read_examples"]
 
 _ROWS = {"solve": "attempts", **{skill: skill for skill in SKILLS}}
 _FEW = 0.1  # of the reflections: less than that of one verdict teaches to give the other
+
+
+def read_examples(problems: str, *, prompts: SolvePrompts, **columns: Any) -> list[Example]:
+    """Return the problems and answers of a file or a dataset.
+
+    Raises:
+        InvalidInputError: there is none, or rows cannot be used; they are named.
+    """
+    from lanpo_memory.types import Problem
+    from lanpo_rl.data import load_problems
+    from lanpo_rl.tasks.base import Example
+
+    rows = load_problems(problems, prompts=prompts, **columns)
+    return [
+        Example(Problem(text=row["problem"], id=row["problem_id"]), row["answer"]) for row in rows
+    ]
 
 
 @dataclass(frozen=True)
@@ -40,10 +57,9 @@ class Teaching:
     teacher: str
     ledger: Ledger
     api_base: str | None
-    prompts: SolvePrompts
     settings: Mapping[str, Any]
 
-    def write(self, problems: str, columns: Mapping[str, Any], path: Path, *, n: int) -> None:
+    def write(self, examples: Sequence[Example], path: Path, *, n: int) -> list[WrittenLesson]:
         """Write lessons to a file, what became of the questions to the screen.
 
         Raises:
@@ -52,30 +68,18 @@ class Teaching:
         """
         from lanpo_rl.seeding.writing import LessonWriter
 
-        examples = self._examples(problems, columns)
         check_lesson_file(path)
         with AnswerFile(path.with_name("answers.jsonl")) as answers, progress() as bar:
             writer = LessonWriter(
                 load_model(self.teacher, self.ledger, api_base=self.api_base),
                 name=self.teacher,
                 answers=answers,
-                prompts=self.prompts,
                 follow=self._follower(bar),
                 **self.settings,
             )
             self._write(writer, examples, path, n)
         _say_enough(writer, path)
-
-    def _examples(self, problems: str, columns: Mapping[str, Any]) -> list[Example]:
-        from lanpo_memory.types import Problem
-        from lanpo_rl.data import load_problems
-        from lanpo_rl.tasks.base import Example
-
-        rows = load_problems(problems, prompts=self.prompts, **columns)
-        return [
-            Example(Problem(text=row["problem"], id=row["problem_id"]), row["answer"])
-            for row in rows
-        ]
+        return writer.lessons
 
     def _follower(self, bar: Progress) -> Callable[..., None]:
         tasks = {skill: bar.add_task(skill, total=None) for skill in SKILLS}
@@ -154,26 +158,40 @@ def _one_sided(writer: LessonWriter) -> str | None:
 # ---------------------------------------------------------------------- training
 
 
-def train_student(source: str, data: Path, folder: Path, settings: Mapping[str, Any]) -> None:
-    """Train a model on a file of lessons, with a bar, and save it."""
-    from lanpo_rl import training
-    from lanpo_rl.seeding.tuning import train_on_lessons
+class Student:
+    """The model to be trained: loaded, and looked at, before a teacher is paid.
 
-    console = console_of()
-    lessons = read_lessons(data)
-    model, tokenizer = training.load_model(source)
-    with progress_bar(console) as bar:
-        task = bar.add_task("training", total=None)
-        trained = train_on_lessons(
-            model,
-            tokenizer,
-            lessons,
-            folder,
-            progress=lambda step, steps, loss: bar.update(
-                task, completed=step, total=steps, description=f"training, loss {loss:.3f}"
-            ),
-            **settings,
-        )
-    left = f", {trained.left_out:,} left out as too long" if trained.left_out else ""
-    console.print(f"trained on {counted(trained.used, 'lesson')}{left}")
-    console.print(f"model and tokenizer: {folder}", soft_wrap=True)
+    Raises:
+        InvalidInputError: there is no such model, or it has no chat template.
+        ConfigError: it could not learn to stop.
+    """
+
+    def __init__(self, source: str, *, eos_token: str | None) -> None:
+        from lanpo_rl import training
+        from lanpo_rl.seeding.tuning import check_end
+
+        self._model, self._tokenizer = training.load_model(source)
+        self._eos_token = eos_token
+        check_end(self._tokenizer, eos_token)
+
+    def train(self, lessons: Sequence[WrittenLesson], folder: Path, **settings: Any) -> None:
+        """Train on lessons, with a bar, and save."""
+        from lanpo_rl.seeding.tuning import train_on_lessons
+
+        console = console_of()
+        with progress_bar(console) as bar:
+            task = bar.add_task("training", total=None)
+            trained = train_on_lessons(
+                self._model,
+                self._tokenizer,
+                lessons,
+                folder,
+                progress=lambda step, steps, loss: bar.update(
+                    task, completed=step, total=steps, description=f"training, loss {loss:.3f}"
+                ),
+                eos_token=self._eos_token,
+                **settings,
+            )
+        left = f", {trained.left_out:,} left out as too long" if trained.left_out else ""
+        console.print(f"trained on {counted(trained.used, 'lesson')}{left}")
+        console.print(f"model and tokenizer: {folder}", soft_wrap=True)

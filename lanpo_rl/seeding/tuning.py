@@ -14,7 +14,7 @@ from lanpo_rl.seeding.lessons import WrittenLesson
 if TYPE_CHECKING:
     from trl import SFTTrainer
 
-__all__ = ["Trained", "build_sft_trainer", "count_tokens", "train_on_lessons"]
+__all__ = ["Trained", "build_sft_trainer", "check_end", "count_tokens", "train_on_lessons"]
 
 Steps = Callable[[int, int, float], None]
 """Called after each step with its number (1-based), the number of all, and its loss."""
@@ -128,7 +128,7 @@ def build_sft_trainer(
         raise InvalidInputError(
             f"none of {len(lessons):,} lessons fits into {max_length:,} tokens; raise --max-length"
         )
-    _check_end(tokenizer, fitting[0], eos_token)
+    check_end(tokenizer, eos_token)
     at_once = math.gcd(batch_size, device_batch_size)
     steps = math.ceil(len(fitting) / batch_size * epochs) if max_steps is None else max_steps
     on_gpu = torch.cuda.is_available() and not use_cpu
@@ -179,17 +179,22 @@ def _check(
             raise ConfigError(f"{name} must be above 0, got {value}")
 
 
-def _check_end(tokenizer: Any, lesson: WrittenLesson, eos_token: str | None) -> None:
+def check_end(tokenizer: Any, eos_token: str | None = None) -> None:
+    """Refuse a chat template after which a model would not learn to stop.
+
+    Raises:
+        ConfigError: it ends no answer with the end token; or the tokenizer does not know that.
+    """
     end = tokenizer.eos_token if eos_token is None else eos_token
     if end is None or end not in tokenizer.get_vocab():
         raise ConfigError(f"the tokenizer knows no end token {end!r}; name one with --eos-token")
-    row = lesson.row()
+    row = WrittenLesson("", [{"role": "user", "content": "1"}], "2").row()
     rendered = tokenizer.apply_chat_template(row["prompt"] + row["completion"], tokenize=False)
     if not rendered.rstrip().endswith(end):
         raise ConfigError(
-            f"the chat template ends an answer with {rendered[-20:]!r}, not with the tokenizer's "
-            f"end token {end!r}, so the model would not learn to stop; name the token that ends a "
-            "turn with --eos-token"
+            f"the chat template ends an answer with {rendered[-20:]!r}, not with the end token "
+            f"{end!r}, so the model would not learn to stop; name the token that ends a turn with "
+            "--eos-token"
         )
 
 
