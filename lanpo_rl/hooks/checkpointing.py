@@ -6,6 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import TrainerState
+
 from lanpo_rl.checkpoints import last_complete, load_state, restore_memory, save_state
 from lanpo_rl.collective import from_main
 from lanpo_rl.hooks.base import Hooked
@@ -14,17 +17,32 @@ __all__ = ["KeepsMemory"]
 
 _log = logging.getLogger(__name__)
 
+_TRAINER_STATE = "trainer_state.json"
+
 
 class KeepsMemory(Hooked):
     """Saves the memory first of all that is in a checkpoint, and rewinds it on resuming."""
+
+    _lanpo_epochs_before = 0  # whole epochs of the run that is resumed
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """See `Trainer.train`; ``True`` resumes from the newest checkpoint that is whole."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint = str(last_complete(Path(self.args.output_dir)))
+        self._lanpo_epochs_before = 0
         if resume_from_checkpoint:
             load_state(Path(resume_from_checkpoint))  # before anything is loaded
+            saved = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / _TRAINER_STATE))
+            self._lanpo_epochs_before = int((saved.epoch or 0.0) + 1e-6)
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        """TRL's sampler draws a new order each epoch; on resuming it would begin with the first."""
+        sampler = super()._get_train_sampler(dataset)
+        generator = getattr(sampler, "generator", None)
+        for _ in range(self._lanpo_epochs_before if generator is not None else 0):
+            torch.randperm(sampler.num_samples, generator=generator)
+        return sampler
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # First of all: with it missing nothing of the rest would be of use, and TRL deletes older

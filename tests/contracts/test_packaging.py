@@ -69,7 +69,7 @@ def test_the_core_is_small() -> None:
 
 def test_extras(project: dict[str, Any]) -> None:
     extras = project["optional-dependencies"]
-    assert {*extras} == {"all", "bm25", "chroma", "dev", "embed", "llm", "postgres", "rl"}
+    assert {*extras} == {"all", "bm25", "chroma", "dev", "embed", "llm", "lora", "postgres", "rl"}
     (everything,) = extras["all"]
     assert Requirement(everything).extras == {*extras} - {"all", "dev"}
 

@@ -39,6 +39,7 @@ SIGNATURES: dict[str, list[str] | None] = {
     "train": ["self", "resume_from_checkpoint", "trial", "ignore_keys_for_eval"],
     "_save_checkpoint": ["self", "model", "trial"],
     "_load_optimizer_and_scheduler": ["self", "checkpoint"],
+    "_get_train_sampler": ["self", "dataset"],
     "_get_per_token_logps_and_entropies": None,  # any: what it is given is passed on
 }
 
@@ -95,6 +96,13 @@ def test_extra_columns_of_the_completion_table_are_added_while_scoring():
     text = source(GRPOTrainer._generate_and_score_completions)
     assert text.index("self._calculate_rewards(") < text.index("self._pending_extra_logs.get(")
     assert "extend(values)" in source(GRPOTrainer._log_completion_extra)
+
+
+def test_the_sampler_draws_an_order_each_epoch_from_its_own_generator():
+    from trl.trainer.utils import RepeatSampler
+
+    text = source(RepeatSampler.__iter__)
+    assert "torch.randperm(self.num_samples, generator=self.generator)" in text
 
 
 def test_older_checkpoints_are_deleted_after_everything_is_saved():
