@@ -9,6 +9,7 @@ from rich.console import Console
 
 from lanpo_memory.cli import app as pool_app
 from lanpo_memory.cli import tools
+from lanpo_memory.cli.common import command
 from lanpo_memory.errors import LanpoError
 from lanpo_rl.cli.demonstrating import demo
 from lanpo_rl.cli.evaluating import evaluate
@@ -27,7 +28,7 @@ app = typer.Typer(
 app.add_typer(pool_app, name="pool")
 app.add_typer(tools)
 app.command()(demo)
-app.command("eval")(evaluate)
+command("eval", of=app)(evaluate)
 app.command()(seed)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
 

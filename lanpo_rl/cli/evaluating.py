@@ -210,7 +210,7 @@ def evaluate(
         }
         if guide is not None:
             about["pool"] = making.about_pool(
-                guide, str(pool), templates, drop_templates=drop_templates
+                evaluator, str(pool), templates, drop_templates=drop_templates
             )
         make_folder(out)
         with SampleFile(out / "samples.jsonl", settings) as file:

@@ -125,7 +125,10 @@ def settings_of(
     }
     if evaluator.temperature and seed is not None:
         common["seed"] = seed
-    guided = {} if evaluator.guide is None else _guided(evaluator.guide, drop_templates)
+    guided: Settings = {}
+    if evaluator.guide is not None:
+        found = _guided(evaluator.guide, drop_templates)
+        guided = {"pool": evaluator.pool_digest, **found}
     return {
         mode: {
             **common,
@@ -138,7 +141,6 @@ def settings_of(
 
 def _guided(guide: Guide, drop_templates: bool) -> dict[str, Scalar]:
     return {
-        "pool": guide.pool.digest(),
         "search": guide.fingerprint,
         "gamma": float(guide.gamma),
         "experiences": guide.selection.experiences,
@@ -178,12 +180,16 @@ def about_data(source: str, split: str, examples: Sequence[Example]) -> dict[str
 
 
 def about_pool(
-    guide: Guide, name: str, templates: int, *, drop_templates: bool
+    evaluator: Evaluator, name: str, templates: int, *, drop_templates: bool
 ) -> dict[str, Scalar]:
     """Return what a report says of a pool: a name without its place, and near-duplicates."""
+    guide = evaluator.guide
+    if guide is None:
+        return {}
     return {
         "name": name_of(name.removeprefix("sqlite:///")),
         "namespace": guide.pool.store.namespace,
+        "digest": evaluator.pool_digest,
         "experiences held": len(guide.pool),
         "problems of which it has the same template": templates,
         **_guided(guide, drop_templates),

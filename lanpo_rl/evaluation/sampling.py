@@ -13,6 +13,7 @@ from lanpo_memory.filters import is_template_of
 from lanpo_memory.guide import Guide
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.models import TransformersModel
+from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.protocols import ChatModel, SolvePrompts
 from lanpo_memory.solving import MODES, Solver
 from lanpo_memory.types import (
@@ -120,6 +121,29 @@ class _Watched:
         return any(json.dumps(turn.conversation) in self._cut for turn in solution.turns)
 
 
+class _Unchanged:
+    """A pool as it was: one that others write to would be another one from batch to batch."""
+
+    def __init__(self, pool: ExperiencePool) -> None:
+        self._pool = pool
+        self._head = self._now()
+        self.digest = pool.digest()
+
+    def check(self) -> None:
+        head = self._now()
+        if head == self._head:
+            return
+        if self._pool.digest() != self.digest:
+            raise ConfigError(
+                "the pool was written to while it was evaluated, so the last answers were not "
+                "kept. Evaluate a copy: `lanpo pool export` and `lanpo pool restore` make one"
+            )
+        self._head = head  # another namespace of the same file
+
+    def _now(self) -> int:
+        return self._pool.store.changes(0, limit=0).head
+
+
 class Evaluator:
     r"""Asks a model about problems, in the modes of `Solver`, several times each.
 
@@ -168,8 +192,14 @@ class Evaluator:
         self.modes, self.samples = tuple(modes), samples
         self.temperature, self.max_tokens, self.rounds = temperature, max_tokens, rounds
         self.guide, self._batch, self._given = guide, batch, prompts
+        self._pool = None if guide is None else _Unchanged(guide.pool)
         self._reseed = (lambda _: model) if reseed is None else reseed
         self.prompts = self._solver(model).prompts  # here, so that wrong settings are said at once
+
+    @property
+    def pool_digest(self) -> str:
+        """The content of the pool, which has to stay what it was; empty without one."""
+        return "" if self._pool is None else self._pool.digest
 
     def run(
         self, problems: Sequence[Problem], *, finished: Collection[Key] = ()
@@ -185,6 +215,7 @@ class Evaluator:
         Raises:
             InvalidInputError: a problem stands there twice.
             BudgetExceeded: the next call could cross a budget. What was yielded stays.
+            ConfigError: somebody wrote to the pool in the meantime.
         """
         ids = {problem.id for problem in problems}
         if len(ids) < len(problems):
@@ -200,6 +231,8 @@ class Evaluator:
                 if todo:
                     watched = _Watched(self._reseed(number))
                     for done in self._solver(watched).batches(todo, mode=mode):
+                        if self._pool is not None and "retrieval" in mode:
+                            self._pool.check()
                         yield self._samples(done, number, watched)
 
     def _solver(self, model: ChatModel) -> Solver:

@@ -13,7 +13,7 @@ import pytest
 from lanpo_memory.errors import BudgetExceeded, ConfigError, InvalidInputError
 from lanpo_memory.guide import Guide
 from lanpo_memory.ledger import Ledger
-from lanpo_memory.pool import ExperiencePool
+from lanpo_memory.pool import ExperiencePool, open_pool
 from lanpo_memory.testing import ScriptedChatModel
 from lanpo_memory.types import Completion, Experience, Failure, Problem
 from lanpo_rl.evaluation import Evaluator, Sample, SampleFile, SeededModels
@@ -89,6 +89,23 @@ def test_a_budget_that_ends_leaves_what_was_yielded():
     assert [sample.solution.problem for sample in next(batches)] == PROBLEMS[:2]
     with pytest.raises(BudgetExceeded):
         next(batches)
+
+
+def test_a_pool_that_others_write_to_ends_the_run_before_a_mixed_batch(tmp_path: Path):
+    url = tmp_path / "pool.db"
+    with open_pool(url) as pool, open_pool(url) as other, open_pool(url, namespace="b") as aside:
+        pool.add([lesson(Problem(text="A box holds 7 red apples. How many are in 5?"))])
+        evaluator = Evaluator(
+            ScriptedChatModel("x"), modes=(*MODES[:1], "retrieval"), batch=1, guide=Guide(pool)
+        )
+        batches = evaluator.run(PROBLEMS)
+        for _ in range(4):
+            next(batches)
+        aside.add([lesson(PROBLEMS[0])])
+        next(batches)
+        other.add([lesson(Problem(text="A bag holds 7 red apples. How many are in 5?"))])
+        with pytest.raises(ConfigError, match=r"written to while it was evaluated.*export"):
+            next(batches)
 
 
 # ---------------------------------------------------------------------- what a sample tells
