@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from lanpo_memory.errors import InvalidInputError
-from lanpo_memory.importers import parsed_line
 from lanpo_memory.types import Messages
+from lanpo_rl.evaluation.appending import AppendedLines
 
 __all__ = ["ANSWER_FORMAT", "AnswerFile", "TeacherAnswer"]
 
@@ -54,28 +53,16 @@ class AnswerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.known: dict[str, TeacherAnswer] = {}
-        self._whole = 0  # bytes in whole lines
-        self._ends = b""  # what the last whole line lacks
-        try:
-            if path.exists() and not path.is_file():
-                raise InvalidInputError(f"{path} is no plain file; move it out of the way")
-            self._file = path.open("ab")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            self._lock()
-            self._read()
-            self._mend()
-        except BaseException as error:
-            self._file.close()
-            if isinstance(error, OSError):
-                raise self._unwritable(error) from error
-            raise
+        self._file = AppendedLines(path, start=_START, take=self._take)
 
     def __enter__(self) -> AnswerFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file, so that another command may write to it."""
         self._file.close()
 
     def write(self, answers: Sequence[TeacherAnswer]) -> None:
@@ -84,66 +71,12 @@ class AnswerFile:
         Raises:
             InvalidInputError: the disk refuses.
         """
-        rows = [{"format": ANSWER_FORMAT, **asdict(answer)} for answer in answers]
-        try:
-            self._file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self._file.append([{"format": ANSWER_FORMAT, **asdict(answer)} for answer in answers])
         self.known |= {answer.question: answer for answer in answers}
 
-    def _lock(self) -> None:
-        """Keep other commands out; the system lets go of it when the file is closed."""
-        try:
-            import fcntl
-        except ImportError:  # Windows, where an open file is not shared anyway
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidInputError(
-                f"another command is writing to {self.path}; wait for it, or name another --out"
-            ) from None
-
-    def _mend(self) -> None:
-        self._file.truncate(self._whole)
-        self._file.write(self._ends)
-
-    def _read(self) -> None:
-        for number, raw in enumerate(self._lines(), 1):
-            if not raw.endswith(b"\n") and self._is_half(raw):
-                return
-            if raw.strip():
-                self._take(raw, number)
-            self._whole += len(raw)
-            self._ends = b"" if raw.endswith(b"\n") else b"\n"
-
-    def _lines(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            yield from file
-
-    def _take(self, raw: bytes, number: int) -> None:
-        try:
-            answer = _answer(parsed_line(raw))
-        except InvalidInputError as error:
-            raise InvalidInputError(
-                f"{self.path}, line {number}: {error}. The file was not touched; name another --out"
-            ) from None
+    def _take(self, row: Any) -> None:
+        answer = _answer(row)
         self.known[answer.question] = answer
-
-    def _is_half(self, raw: bytes) -> bool:
-        """Whether a line without an end is the beginning of one of ours, and not all of it."""
-        if not raw.startswith(_START[: len(raw)]):
-            return False
-        try:
-            parsed_line(raw)
-        except InvalidInputError:
-            return True
-        return False
-
-    def _unwritable(self, error: OSError) -> InvalidInputError:
-        return InvalidInputError(f"cannot write {self.path}: {error.strerror or error}")
 
 
 def _answer(row: Any) -> TeacherAnswer:

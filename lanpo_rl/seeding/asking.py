@@ -86,10 +86,14 @@ class TeacherDesk:
             failed.update((id_, f) for id_, f in found if isinstance(f, Failure))
             if ended is not None:
                 break
-        ids = [self._id(each.skill, each.problem) for each in questions]
-        answered = {**failed, **self._answers.known}
-        there = next((i for i, id_ in enumerate(ids) if id_ not in answered), len(ids))
-        return [answered[id_] for id_ in ids[:there]], ended
+        answers: list[TeacherAnswer | Failure] = []
+        for each in questions:
+            id_ = self._id(each.skill, each.problem)
+            answer = failed.get(id_) or self._answers.known.get(id_)
+            if answer is None:
+                break
+            answers.append(answer)
+        return answers, ended
 
     def _ask(self, some: Sequence[Question]) -> list[tuple[str, TeacherAnswer | Failure]]:
         said = self._teacher.generate(
@@ -98,10 +102,12 @@ class TeacherDesk:
             temperature=self._temperature,
             role=some[0].skill,
         )
-        answers = [
-            answer if isinstance(answer, Failure) else self._filed(question, answer)
-            for question, answer in zip(some, said, strict=True)
-        ]
+        answers: list[TeacherAnswer | Failure] = []
+        for question, answer in zip(some, said, strict=True):
+            if isinstance(answer, Completion):
+                answers.append(self._filed(question, answer))
+            else:
+                answers.append(answer)
         self._answers.write([each for each in answers if isinstance(each, TeacherAnswer)])
         ids = [self._id(question.skill, question.problem) for question in some]
         return list(zip(ids, answers, strict=True))

@@ -63,7 +63,7 @@ class Examiner:
 
     def is_right(self, text: str, reference: str) -> bool:
         """Whether a text comes to the reference answer."""
-        return self.verify([text], answer=[reference])[0] > 0
+        return bool(self.verify([text], answer=[reference])[0] > 0)
 
     def fault_of_guided(self, text: str, reference: str) -> str | None:
         """Say why an answer to experiences teaches nothing, or return `None`."""

@@ -72,7 +72,7 @@ def test_a_file_of_something_else_is_refused_and_not_touched(path, text):
 def test_two_commands_do_not_write_to_one_file(path):
     with AnswerFile(path), pytest.raises(InvalidInputError, match="another command is writing"):
         AnswerFile(path)
-    AnswerFile(path).__exit__()
+    AnswerFile(path).close()
 
 
 def test_a_place_that_cannot_be_written_is_an_error_of_ours(tmp_path):
@@ -91,8 +91,8 @@ def test_a_full_disk_is_an_error_of_ours(path):
             pass
 
     with AnswerFile(path) as file:
-        file._file.close()
-        file._file = Full()
+        file._file._file.close()
+        file._file._file = Full()
         with pytest.raises(InvalidInputError, match="No space left"):
             file.write([answer()])
         assert file.known == {}
