@@ -5,25 +5,36 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml  # type: ignore[import-untyped]
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
-from trl import TrlParser
+from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
 
-from lanpo_memory.errors import ConfigError, InvalidInputError
+from lanpo_memory.errors import ConfigError, InvalidInputError, MissingExtraError
 from lanpo_memory.pool import open_pool
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import Prompts
+from lanpo_rl.checkpoints import last_complete
 from lanpo_rl.config import LanpoConfig, preset_settings
 from lanpo_rl.data import load_problems
 from lanpo_rl.rewards import math_accuracy
 from lanpo_rl.tiny import TinyPrompts
 from lanpo_rl.trainer import LanpoTrainer
 
-__all__ = ["TrainArguments", "build_trainer", "load_model", "parse", "print_help", "train"]
+__all__ = [
+    "TrainArguments",
+    "build_trainer",
+    "load_model",
+    "load_reward",
+    "parse",
+    "print_help",
+    "train",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -31,17 +42,29 @@ _SEE_HELP = "see lanpo train --help-all"
 
 
 @dataclass
-class TrainArguments:
-    """What to train and on what. Everything else is in `LanpoConfig`."""
+class TrainArguments(ModelConfig):
+    """What to train, on what, and judged by what. Everything else is in `LanpoConfig`.
 
-    model: str = field(metadata={"help": "Folder or name of a causal language model."})
-    data: str = field(metadata={"help": "JSON Lines file, or folder or name of a dataset."})
+    Of TRL's `ModelConfig` come dtype, attention, quantisation and the settings of adapters.
+    """
+
+    model: str | None = field(
+        default=None, metadata={"help": "Folder or name of a causal language model."}
+    )
+    data: str | None = field(
+        default=None, metadata={"help": "JSON Lines file, or folder or name of a dataset."}
+    )
     problem_column: str = field(default="problem", metadata={"help": "Column of the problem."})
     answer_column: str = field(default="answer", metadata={"help": "Column of the answer."})
     answer_marker: str | None = field(
         default=None, metadata={"help": "The answer follows this mark; #### for GSM8K."}
     )
     split: str = field(default="train", metadata={"help": "Split of a dataset."})
+    eval_data: str | None = field(
+        default=None,
+        metadata={"help": "Held-out problems, like --data; evaluated with --eval_strategy steps."},
+    )
+    eval_split: str = field(default="test", metadata={"help": "Split of --eval_data."})
     preset: str = field(
         default="recommended",
         metadata={"help": f"Settings to start from: {', '.join(LanpoConfig.PRESETS)}."},
@@ -49,6 +72,13 @@ class TrainArguments:
     prompts: str = field(
         default="english",
         metadata={"help": "Language of the roles: english, or tiny for the built-in policy."},
+    )
+    reward: str = field(
+        default="math",
+        metadata={
+            "help": "math (math-verify), or FILE.py:FUNCTION or MODULE:FUNCTION in TRL's form; "
+            "sync or async."
+        },
     )
 
 
@@ -90,15 +120,22 @@ def parse(arguments: Sequence[str]) -> tuple[TrainArguments, LanpoConfig]:
     content = {} if first.config is None else _content(first.config)
     preset = first.preset or content.get("preset") or "recommended"
     parser, unknown = _parser(str(preset), content)
-    unknown += parser.parse_known_args(rest)[1]
-    if unknown:
-        raise ConfigError(f"unknown options: {' '.join(unknown)}; {_SEE_HELP}")
+    namespace, more = parser.parse_known_args(rest)
+    if unknown or more:
+        raise ConfigError(f"unknown options: {' '.join([*unknown, *more])}; {_SEE_HELP}")
+    missing = [name for name in ("model", "data") if getattr(namespace, name) is None]
+    if missing == ["model"] and namespace.model_name_or_path:
+        missing = []  # TRL's name for it
+    if missing:
+        options = " and ".join(f"--{name}" for name in missing)
+        raise ConfigError(f"lanpo train needs {options}; see lanpo train --help")
     try:
         given, config = parser.parse_args_into_dataclasses(rest, look_for_args_file=False)
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:  # what TRL and transformers say about their settings
         raise ConfigError(f"{_line(error)}; {_SEE_HELP}") from error
+    given.model = given.model or given.model_name_or_path
     return given, config
 
 
@@ -116,8 +153,8 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def load_model(source: str) -> tuple[Any, Any]:
-    """Return model and tokenizer of a folder or name.
+def load_model(source: str, **settings: Any) -> tuple[Any, Any]:
+    """Return model and tokenizer of a folder or name; `settings` go to `from_pretrained`.
 
     Raises:
         InvalidInputError: there is no such model, or it has no chat template.
@@ -128,7 +165,7 @@ def load_model(source: str) -> tuple[Any, Any]:
         raise InvalidInputError(f"there is no model in {source} (no config.json)")
     try:
         name = str(folder) if looks_local else source
-        model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
+        model = AutoModelForCausalLM.from_pretrained(name, **{"dtype": "auto", **settings})
         tokenizer = _tokenizer(name)
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"cannot load the model {source!r}: {_line(error)}") from error
@@ -149,31 +186,105 @@ def _tokenizer(source: str) -> Any:
 
 
 def build_trainer(given: TrainArguments, config: LanpoConfig) -> LanpoTrainer:
-    """Load everything and return a trainer that is ready to train."""
-    prompts = _prompts(given.prompts)
-    dataset = load_problems(
-        given.data,
-        prompts=prompts,
-        problem_column=given.problem_column,
-        answer_column=given.answer_column,
-        answer_marker=given.answer_marker,
-        split=given.split,
-    )
+    """Load everything and return a trainer that is ready to train.
+
+    What is wrong with data, reward or adapters is said before the model is loaded.
+    """
+    prompts, reward = _prompts(given.prompts), load_reward(given.reward)
+    dataset = _problems(given, given.data or "", given.split, prompts)
+    held_out = given.eval_data and _problems(given, given.eval_data, given.eval_split, prompts)
     needed = config.generation_batch_size // config.num_generations
     if len(dataset) < needed:
         raise InvalidInputError(
             f"{given.data} holds {len(dataset)} problems, but one batch takes {needed}; lower "
             "--per_device_train_batch_size or raise --num_generations"
         )
-    model, tokenizer = load_model(given.model)
+    if held_out:
+        _check_apart(dataset, held_out)
+    adapters = _adapters(given)
+    model, tokenizer = load_model(given.model or "", **_loading(given))
     return LanpoTrainer(
         model,
-        math_accuracy,
+        reward,
         config,
         train_dataset=dataset,
+        eval_dataset=held_out or None,
         processing_class=tokenizer,
+        peft_config=adapters,
         prompts=prompts,
     )
+
+
+def _problems(given: TrainArguments, source: str, split: str, prompts: Prompts) -> Any:
+    return load_problems(
+        source,
+        prompts=prompts,
+        problem_column=given.problem_column,
+        answer_column=given.answer_column,
+        answer_marker=given.answer_marker,
+        split=split,
+    )
+
+
+def _check_apart(dataset: Any, held_out: Any) -> None:
+    both = set(dataset["problem_id"]) & set(held_out["problem_id"])
+    if both:
+        raise InvalidInputError(
+            f"{len(both):,} problems of --eval_data are in --data too, {sorted(both)[0]!r} for one:"
+            " evaluation would measure recall. Take them out of one of the two"
+        )
+
+
+def _adapters(given: TrainArguments) -> Any:
+    if given.use_peft and find_spec("peft") is None:
+        raise MissingExtraError("peft", "lora")
+    return get_peft_config(given)
+
+
+def _loading(given: TrainArguments) -> dict[str, Any]:
+    """How the model is loaded, as TRL's own scripts do it."""
+    settings = {
+        "revision": given.model_revision,
+        "attn_implementation": given.attn_implementation,
+        "dtype": given.dtype,
+        "quantization_config": get_quantization_config(given),
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def load_reward(name: str) -> Any:
+    """Return the reward function that `--reward` names.
+
+    Raises:
+        ConfigError: there is no such file, module or function.
+    """
+    if name == "math":
+        return math_accuracy
+    place, colon, function = name.rpartition(":")
+    if not colon or not place:
+        raise ConfigError(f"--reward is math, FILE.py:FUNCTION or MODULE:FUNCTION, got {name!r}")
+    try:
+        module = _module_of(place)
+    except (ImportError, OSError, SyntaxError) as error:
+        raise ConfigError(f"cannot load --reward {name!r}: {_line(error)}") from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise ConfigError(f"--reward {name!r}: {place} has no function {function!r}")
+    return found
+
+
+def _module_of(place: str) -> Any:
+    if not place.endswith(".py"):
+        return import_module(place)
+    path = Path(place).expanduser()
+    if not path.is_file():
+        raise OSError(f"there is no file {path}")
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _prompts(name: str) -> Prompts:
@@ -196,7 +307,9 @@ def _warn_of_old_experiences(config: LanpoConfig) -> None:
 def train(arguments: Sequence[str]) -> LanpoTrainer:
     """Parse, build, train, save the model; return the trainer."""
     given, config = parse(arguments)
-    checkpoint = config.resume_from_checkpoint
+    checkpoint: Any = config.resume_from_checkpoint
+    if str(checkpoint).lower() in ("true", "last"):
+        checkpoint = str(last_complete(Path(config.output_dir)))
     if checkpoint is not None and not Path(checkpoint).is_dir():
         raise InvalidInputError(f"there is no checkpoint folder {checkpoint}")
     if config.pool == "memory:":

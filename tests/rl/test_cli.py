@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lanpo_memory.errors import InvalidInputError, MissingExtraError
+from lanpo_memory.errors import ConfigError, InvalidInputError, MissingExtraError
 from lanpo_memory.pool import open_pool
 from lanpo_rl import cli, seeding, training
 from lanpo_rl.cli.common import needs_rl
@@ -435,3 +435,88 @@ def test_fewer_problems_than_a_batch_takes_are_refused(tmp_path: Path):
     )  # fmt: skip
     with pytest.raises(InvalidInputError, match="2 problems, but one batch takes 4"):
         build_trainer(TrainArguments(model="none", data=str(data)), config)
+
+
+# ---------------------------------------------------------------------- train: rewards, adapters
+
+
+REWARD = """
+def half(completions, answer, **kwargs):
+    return [0.5 for _ in completions]
+
+async def later(completions, answer, **kwargs):
+    return [0.25 for _ in completions]
+"""
+
+
+def test_a_reward_of_ones_own_is_named_by_file_or_module(tmp_path: Path):
+    file = tmp_path / "mine.py"
+    file.write_text(REWARD)
+    assert training.load_reward(f"{file}:half")(["a"], ["b"]) == [0.5]
+    assert training.load_reward("lanpo_rl.rewards:math_accuracy") is training.load_reward("math")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("maths", "is math, FILE.py:FUNCTION"),
+        ("nowhere.py:f", "there is no file nowhere.py"),
+        ("no_such_module:f", "No module named"),
+        ("lanpo_rl.rewards:nothing", "has no function 'nothing'"),
+    ],
+)
+def test_rewards_that_are_not_there(name: str, reason: str):
+    with pytest.raises(ConfigError, match=reason):
+        training.load_reward(name)
+
+
+def test_trls_name_of_the_model_will_do(tmp_path: Path):
+    given, _ = training.parse(["--model_name_or_path", "there", "--data", "d", *CPU])
+    assert given.model == "there"
+
+
+def test_adapters_without_peft_name_the_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"lora"):
+        training._adapters(training.TrainArguments(use_peft=True))
+
+
+def test_evaluating_on_training_problems_is_refused(tmp_path: Path, policy: Path, lanpo: Lanpo):
+    file = tmp_path / "problems.jsonl"
+    rows = make_hidden_constants(0).train[:16]
+    file.write_text(
+        "\n".join(json.dumps({"problem": e.problem.text, "answer": e.answer}) for e in rows)
+    )
+    ran = lanpo(
+        *("train", "--model", policy, "--data", file, "--eval_data", file, "--prompts", "tiny"),
+        *("--per_device_train_batch_size", 8, "--num_generations", 8, "--use_cpu", "true"),
+        *("--bf16", "false", "--output_dir", tmp_path / "out"),
+    )
+    one_line(ran, "16 problems of --eval_data are in --data too")
+
+
+def test_a_run_with_adapters_held_out_problems_and_an_own_reward(
+    tmp_path: Path, policy: Path, lanpo: Lanpo
+):
+    task, files = make_hidden_constants(0), []
+    for name, examples in (("train", task.train[:16]), ("held", task.held_out[:8])):
+        files.append(tmp_path / f"{name}.jsonl")
+        lines = [{"problem": e.problem.text, "answer": e.answer} for e in examples]
+        files[-1].write_text("\n".join(map(json.dumps, lines)))
+    mine = tmp_path / "mine.py"
+    mine.write_text(REWARD)
+    ran = lanpo(
+        *("train", "--model", policy, "--data", files[0], "--eval_data", files[1]),
+        *("--prompts", "tiny", "--reward", f"{mine}:later", "--use_peft", "true"),
+        *("--lora_target_modules", "q_proj", "v_proj", "--eval_strategy", "steps"),
+        *("--eval_steps", 1, "--per_device_eval_batch_size", 8, "--max_steps", 2),
+        *("--per_device_train_batch_size", 8, "--num_generations", 8, "--use_cpu", "true"),
+        *("--bf16", "false", "--output_dir", tmp_path / "out", "--report_to", "none"),
+        *("--max_completion_length", 16, "--summary_max_tokens", 8, "--save_strategy", "steps"),
+        *("--save_steps", 1, "--activation_checkpointing", "false"),
+        *("--dataloader_pin_memory", "false"),
+    )
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+    log = json.loads((tmp_path / "out/checkpoint-2/trainer_state.json").read_text())["log_history"]
+    assert [row["eval_reward"] for row in log if "eval_reward" in row] == [0.25, 0.25]
