@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -42,9 +42,7 @@ def checked(function: FunctionT) -> FunctionT:
     lanpo_rl.rewards.errors.RewardError: the reward function 'first' returned 2 rewards for 1
     completions; return one for each, None where there is none
     """
-    if not callable(function) or isinstance(function, SectionReward) or _is_model(function):
-        return function
-    if getattr(function, "lanpo_checked", False):
+    if not callable(function) or _is_whole(function):
         return function
     wrapper: Any = _awaited(function) if is_async(function) else _called(function)
     wrapper.__name__ = name_of(function)
@@ -82,15 +80,18 @@ def _awaited(function: Any) -> Any:
     return wrapper
 
 
-def _is_model(function: Any) -> bool:
+def _is_whole(function: Any) -> bool:
+    """Whether it is a reward model, our own, or wrapped already."""
     torch = sys.modules.get("torch")  # without it there is no model
-    return torch is not None and isinstance(function, torch.nn.Module)
+    if torch is not None and isinstance(function, torch.nn.Module):
+        return True
+    return isinstance(function, SectionReward) or getattr(function, "lanpo_checked", False)
 
 
 def _count(args: Sequence[Any], kwargs: dict[str, Any]) -> int | None:
     """How many completions there are: TRL hands them over by name."""
     completions = kwargs.get("completions", args[0] if args else None)
-    return len(completions) if hasattr(completions, "__len__") else None
+    return len(completions) if isinstance(completions, Sized) else None
 
 
 def _raised(name: str, error: Exception, count: int | None) -> RewardError:
@@ -129,13 +130,17 @@ def _reward(name: str, row: int, value: Any) -> float:
             f"the reward function {name!r} returned {type(value).__name__} in row {row}; "
             "a reward is a number, or None"
         )
-    if abs(value) > _LARGEST:
+    number = _float(value)
+    if abs(number) > _LARGEST:
         raise RewardError(
-            f"the reward function {name!r} returned {_shown(value)} in row {row}; a reward must "
-            "be finite, or None where there is none"
+            f"the reward function {name!r} returned {number} in row {row}; a reward must be "
+            "finite, or None where there is none"
         )
-    return float(value)
+    return number
 
 
-def _shown(value: Real) -> str:
-    return str(value) if isinstance(value, float) else "a number too large"
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf

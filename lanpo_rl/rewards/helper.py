@@ -74,6 +74,7 @@ class Helper:
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
+            start_new_session=True,  # Ctrl-C is for the run; this ends with its input
             env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
         )
         if _said(self._process, "", _START_S) != "ready":

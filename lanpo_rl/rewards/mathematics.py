@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,6 @@ LONGEST = 500
 """Longest answer, in characters, that is read as mathematics; longer ones must be equal as text."""
 DEEPEST = 30
 """Most brackets within brackets of such an answer: time doubles with each."""
-_MOST_DIGITS = 10_000.0  # of a number that is worked out
 
 
 def compared(pairs: Sequence[Pair]) -> list[bool]:
@@ -64,49 +62,15 @@ def _read(text: str) -> list[Any]:
 def _verified(gold: list[Any], answer: list[Any]) -> bool:
     from math_verify import verify
 
-    if any(_too_large(side) for side in [*gold, *answer]):
+    from lanpo_rl.rewards.sizes import too_large
+
+    if any(too_large(side) for side in [*gold, *answer]):
         return False
     return bool(verify(gold, answer, allow_set_relation_comp=True, timeout_seconds=LIMIT_S))
 
 
-def _too_large(expression: Any) -> bool:
-    try:
-        return _digits(expression) > _MOST_DIGITS
-    except RecursionError:  # 5!!!!!!...
-        return True
-
-
 def _box(answer: str) -> str:
     return f"\\boxed{{{answer}}}"
-
-
-def _digits(expression: Any) -> float:
-    """About how many digits the largest number in it has once it is worked out; never worked out.
-
-    Powers of powers and factorials grow past any memory: 9^{9^{9}} has 370 million digits.
-    """
-    import sympy
-
-    if isinstance(expression, sympy.Rational):
-        return max(len(str(n)) for n in (expression.p, expression.q)) if _short(expression) else 5e3
-    sizes = [_digits(part) for part in getattr(expression, "args", ())]
-    if isinstance(expression, sympy.Pow) and expression.args[1].is_number:
-        return max(*sizes, sizes[0] * _value(expression.args[1], sizes[1]))
-    if isinstance(expression, sympy.factorial | sympy.binomial | sympy.Sum | sympy.Product):
-        return max(*sizes, math.inf if max(sizes) > 4 else 0.0)
-    return max(sizes, default=1.0)
-
-
-def _short(number: Any) -> bool:
-    return max(abs(number.p), number.q).bit_length() < 10_000
-
-
-def _value(exponent: Any, digits: float) -> float:
-    import sympy
-
-    if isinstance(exponent, sympy.Rational):
-        return float(abs(exponent)) if digits < 300 else math.inf
-    return 10.0**digits if digits < 300 else math.inf
 
 
 @contextmanager

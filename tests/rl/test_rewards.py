@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from lanpo_memory import EnglishPrompts
+from lanpo_memory import EnglishPrompts, open_pool
 from lanpo_rl.rewards import (
     RewardError,
     SectionReward,
@@ -24,6 +26,7 @@ from lanpo_rl.rewards import (
 )
 from lanpo_rl.rewards.helper import Helper
 from lanpo_rl.rewards.mathematics import compared
+from lanpo_rl.tasks import Task, make_hidden_constants
 from lanpo_rl.tiny import TinyPrompts
 
 INTER = "### Experience Evaluation:\nfits\n### Final Plan:\nadd\n### Solution:\n\\boxed{5}"
@@ -523,7 +526,7 @@ def test_none_and_nan_mean_not_scored(none: object):
         ([1.0, float("inf")], "returned inf in row 1; a reward must be finite"),
         ([float("-inf"), 0.0], "returned -inf in row 0"),
         ([1e39, 0.0], r"returned 1e\+39 in row 0"),
-        ([10**400, 0.0], "returned a number too large in row 0"),
+        ([10**400, 0.0], "returned inf in row 0"),
         ([1.0, "good"], "returned str in row 1; a reward is a number, or None"),
         ([1.0, 1j], "returned complex in row 1"),
         (torch.ones(2, 1), "returned list in row 0"),
@@ -582,3 +585,55 @@ def test_models_names_and_what_is_checked_pass_through():
     sections = SectionReward(EnglishPrompts())
     for one in (torch.nn.Linear(1, 1), "some/model", sections, once):
         assert checked(one) is one
+
+
+# ------------------------------------------------------------------ in training
+
+
+def raising_at(call: int, task: Task):
+    reward, calls = as_reward(task.reward), 0
+
+    def mine(**columns: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise ZeroDivisionError("no judge")
+        return reward(**columns)
+
+    return mine
+
+
+def test_a_reward_that_raises_stores_nothing_of_its_step_and_loses_nothing(
+    make_trainer: Any, tmp_path: Path
+):
+    task = make_hidden_constants(0)
+    pool = str(tmp_path / "pool.db")
+    trainer = make_trainer(pool=pool, options={"reward_funcs": checked(raising_at(3, task))})
+    with pytest.raises(RewardError, match="'mine' raised ZeroDivisionError: no judge on a batch"):
+        trainer.train()
+    assert trainer.state.global_step == 2
+    trainer.memory.pool.close()
+    whole = str(tmp_path / "whole.db")
+    twin = make_trainer(
+        pool=whole, max_steps=2, options={"reward_funcs": checked(raising_at(99, task))}
+    )
+    twin.train()
+    twin.memory.pool.close()
+    with open_pool(pool) as kept, open_pool(whole) as other:
+        assert len(kept) > 0
+        assert kept.digest() == other.digest()
+
+
+def test_unscored_rollouts_train_and_are_stored_without_a_verdict(make_trainer: Any):
+    task = make_hidden_constants(0)
+    reward = as_reward(task.reward)
+
+    def mine(**columns: Any) -> list[float | None]:
+        rewards = reward(**columns)
+        return [None if i % 4 == 0 else rewards[i] for i in range(len(rewards))]
+
+    trainer = make_trainer(max_steps=2, options={"reward_funcs": checked(mine)})
+    trainer.train()
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
