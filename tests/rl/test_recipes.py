@@ -21,9 +21,9 @@ from accelerate.commands.config.config_args import ClusterConfig, load_config_fr
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DeepSpeedPlugin, FullyShardedDataParallelPlugin
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config, TrainingArguments
-from transformers.utils import is_peft_available
-from trl import ModelConfig, get_peft_config
+from trl import get_peft_config
 
 from lanpo_memory import EnglishPrompts
 from lanpo_memory.errors import ConfigError
@@ -94,23 +94,12 @@ def names(kind: type) -> set[str]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Parse a recipe as `lanpo train` does; TRL's settings of the model are looked at apart."""
+def settings(monkeypatch: pytest.MonkeyPatch):
+    """Read a recipe as `lanpo train` does, as if as many processes had been launched."""
 
-    def parsed(name: str) -> tuple[TrainArguments, LanpoConfig, ModelConfig]:
+    def parsed(name: str, *flags: str) -> tuple[TrainArguments, LanpoConfig]:
         monkeypatch.setattr(TrainingArguments, "world_size", property(lambda _: PROCESSES[name]))
-        found = content(name)
-        model = {
-            key: found.pop(key)
-            for key in [*found]
-            if key not in names(TrainArguments) | names(LanpoConfig)
-        }
-        file = tmp_path / "recipe.yaml"
-        file.write_text(yaml.safe_dump(found))
-        read = parse(["--config", str(file), "--use_cpu", "true"])
-        config = next(one for one in read if isinstance(one, LanpoConfig))
-        given = next(one for one in read if isinstance(one, TrainArguments))
-        return given, config, ModelConfig(**model)
+        return parse(["--config", str(recipe(name)), "--use_cpu", "true", *flags])
 
     return parsed
 
@@ -151,18 +140,15 @@ def test_every_recipe_is_on_the_page():
 
 @pytest.mark.parametrize("name", [*LARGE, *SMALL])
 def test_every_key_is_a_setting(name: str):
-    known = names(TrainArguments) | names(LanpoConfig) | names(ModelConfig)
-    assert {*content(name)} - known == set()
+    assert {*content(name)} - names(TrainArguments) - names(LanpoConfig) == set()
 
 
 @pytest.mark.parametrize("name", [*LARGE, *SMALL])
 def test_a_recipe_is_read_as_it_is_written(name: str, settings: Any):
-    _, config, model = settings(name)
+    given, config = settings(name)
     for key, value in content(name).items():
-        if key == "lora_target_modules":
-            assert model.lora_target_modules == "all-linear"
-        elif key in names(LanpoConfig):
-            assert getattr(config, key) == value, key
+        read = getattr(config if key in names(LanpoConfig) else given, key)
+        assert [read] == value if key == "lora_target_modules" else read == value, key
     assert config.bf16
     assert config.activation_checkpointing
     assert config.get_warmup_steps(config.max_steps) == math.ceil(config.max_steps / 10)
@@ -170,7 +156,7 @@ def test_a_recipe_is_read_as_it_is_written(name: str, settings: Any):
 
 @pytest.mark.parametrize("name", LARGE)
 def test_the_papers_settings(name: str, settings: Any):
-    given, config, model = settings(name)
+    given, config = settings(name)
     assert given.model in ("Qwen/Qwen2.5-7B", "Qwen/Qwen3-14B-Base")
     assert config.num_generations == 16
     assert (config.epsilon, config.epsilon_high) == (0.2, 0.28)
@@ -178,7 +164,7 @@ def test_the_papers_settings(name: str, settings: Any):
     assert config.lr_scheduler_type == "cosine"
     assert (config.max_prompt_tokens, config.max_completion_length) == (3072, 8192)
     assert config.summary_max_tokens == 2048
-    assert not model.use_peft
+    assert not given.use_peft
     assert config.objective == ("in_context" if "paper" in name else "both")
     shared = "paper" in name or "server" in name
     assert config.group_layout == ("shared" if shared else "mixed")
@@ -186,7 +172,7 @@ def test_the_papers_settings(name: str, settings: Any):
 
 @pytest.mark.parametrize("name", LARGE)
 def test_the_papers_batches(name: str, settings: Any):
-    _, config, _ = settings(name)
+    _, config = settings(name)
     rollouts = config.per_device_train_batch_size * PROCESSES[name]
     assert config.generation_batch_size == 512 * 16
     assert rollouts * config.gradient_accumulation_steps == 64 * 16
@@ -199,7 +185,7 @@ def test_the_papers_batches(name: str, settings: Any):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_batches_on_one_gpu(name: str, settings: Any):
-    _, config, _ = settings(name)
+    _, config = settings(name)
     assert config.steps_per_generation == config.gradient_accumulation_steps, "one update a batch"
     assert config.generation_batch_size // config.num_generations == 16
 
@@ -214,22 +200,14 @@ def test_with_another_number_of_gpus_a_recipe_says_so(
 
 
 @pytest.mark.parametrize("name", [n for n in LARGE if n.endswith("server")])
-def test_a_server_with_a_mixed_layout_is_refused(
-    name: str, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
-):
-    mixed = {**content(name), "group_layout": "mixed"}
-    for key in names(ModelConfig) & {*mixed} - names(TrainArguments):
-        del mixed[key]
-    file = tmp_path / "mixed.yaml"
-    file.write_text(yaml.safe_dump(mixed))
-    monkeypatch.setattr(TrainingArguments, "world_size", property(lambda _: PROCESSES[name]))
+def test_a_server_with_a_mixed_layout_is_refused(name: str, settings: Any):
     with pytest.raises(ConfigError, match="vLLM server mode samples one prompt"):
-        parse(["--config", str(file), "--use_cpu", "true"])
+        settings(name, "--group_layout", "mixed")
 
 
 @pytest.mark.parametrize("name", [n for n in LARGE if n.endswith("colocate")])
 def test_a_colocated_engine_has_room_for_a_summary(name: str, settings: Any):
-    _, config, _ = settings(name)
+    _, config = settings(name)
     guided = config.max_prompt_tokens + config.max_completion_length
     told = config.max_completion_length + config.max_prompt_tokens  # a rollout and its problem
     assert config.vllm_max_model_length >= max(guided, told + config.summary_max_tokens)
@@ -241,30 +219,28 @@ def test_a_colocated_engine_has_room_for_a_summary(name: str, settings: Any):
 
 @pytest.mark.parametrize("name", [*LARGE, *SMALL])
 def test_the_memory_is_built(name: str, settings: Any):
-    _, config, _ = settings(name)
+    _, config = settings(name)
     adapter = build_memory(config, prompts=EnglishPrompts())
     with adapter.pool as pool:
         assert len(pool) == 0
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_lora(name: str, settings: Any):
-    """Without peft, which no extra of this project brings, TRL says what is missing."""
-    _, _, model = settings(name)
-    assert (model.use_peft, model.lora_r, model.lora_alpha) == (True, 32, 64)
-    if not is_peft_available():
-        with pytest.raises(ValueError, match="install `peft`"):
-            get_peft_config(model)
-        return
-    lora = get_peft_config(model)
+def test_lora_is_put_around_the_model(name: str, settings: Any):
+    given, _ = settings(name)
+    lora = get_peft_config(given)
     assert (lora.r, lora.lora_alpha, lora.lora_dropout) == (32, 64, 0.0)
-    assert lora.target_modules == "all-linear"
-    assert lora.task_type == "CAUSAL_LM"
+    assert (lora.target_modules, lora.task_type) == ("all-linear", "CAUSAL_LM")
+    model = get_peft_model(on_paper(given.model), lora)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert 16 * trained < 1e9, "weights, gradients and Adam of the adapters, as the page says"
+    projections = {n.rpartition(".")[2] for n in model.targeted_module_names}
+    assert projections == {f"{part}_proj" for part in ("q", "k", "v", "o", "gate", "up", "down")}
 
 
 @pytest.mark.parametrize("name", [*LARGE, *SMALL])
 def test_the_model_is_built_without_weights(name: str, settings: Any):
-    given, config, _ = settings(name)
+    given, config = settings(name)
     model = on_paper(given.model)
     assert all(parameter.is_meta for parameter in model.parameters())
     assert model._no_split_modules, "by these FSDP wraps"
@@ -334,7 +310,7 @@ def gigabytes(name: str, config: LanpoConfig, given: TrainArguments) -> dict[str
 
 @pytest.mark.parametrize("name", [*LARGE, *SMALL])
 def test_the_pages_memory_is_what_arithmetic_says_and_fits(name: str, settings: Any):
-    given, config, _ = settings(name)
+    given, config = settings(name)
     found = gigabytes(name, config, given)
     rows = re.findall(rf"^\| `{re.escape(name)}` \|(.*)\|$", PAGE, re.MULTILINE)
     shown = [cell.strip() for cell in rows[-1].split("|")]
