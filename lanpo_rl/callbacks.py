@@ -72,17 +72,22 @@ class Watching(TrainerCallback):
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Which alarms ring, as of the last log: what is added within one is lost."""
+        alarms = self._trainer._lanpo_alarms
+        if alarms is not None:
+            for name, ringing in alarms.figures().items():
+                self._trainer._lanpo_metric(name, ringing)
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Drive the alarms; their state is part of the next log."""
-        trainer = self._trainer
-        if trainer._lanpo_alarms is None or not state.is_world_process_zero:
+        """Drive the alarms on the process that logs."""
+        alarms = self._trainer._lanpo_alarms
+        if alarms is None or not state.is_world_process_zero:
             return
         figures = {
             name.removeprefix("lanpo/"): float(value)
             for name, value in (logs or {}).items()
             if isinstance(value, int | float)
         }
-        for name, message in trainer._lanpo_alarms.update(state.global_step, figures):
+        for name, message in alarms.update(state.global_step, figures):
             _log.warning("alarm %s at step %d: %s", name, state.global_step, message)
-        for name, ringing in trainer._lanpo_alarms.figures().items():
-            trainer._lanpo_metric(name, ringing)

@@ -46,8 +46,8 @@ from lanpo_rl.hooks import DistillingLoss, KeepsMemory, Measures, SamplesInTurns
 from lanpo_rl.memory import build_memory, build_summarizer
 from lanpo_rl.plans import Outcome, Plan
 from lanpo_rl.policy import PolicyModel
-from lanpo_rl.rewards import SectionReward, completion_text
-from lanpo_rl.rows import problem_of
+from lanpo_rl.rewards import SectionReward, checked, completion_text
+from lanpo_rl.rows import SeenProblems, check_dataset, problem_of
 
 __all__ = ["LanpoTrainer"]
 
@@ -68,6 +68,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
 
     Raises:
         ConfigError: `args` is no `LanpoConfig`, or the parts do not go together.
+        InvalidInputError: rows of the dataset contradict each other; they are named.
     """
 
     def __init__(
@@ -84,8 +85,12 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         if not isinstance(args, LanpoConfig):
             raise ConfigError("LanpoTrainer needs args=LanpoConfig(...)")
         _check_parts(args, kwargs)
+        dataset = positional[0] if positional else kwargs.get("train_dataset")
+        check_dataset(dataset)
+        self._lanpo_seen = None if hasattr(dataset, "__len__") else SeenProblems()
         self._lanpo_prompts: Prompts = EnglishPrompts() if prompts is None else prompts
         funcs = list(reward_funcs) if isinstance(reward_funcs, list) else [reward_funcs]
+        funcs = [checked(func) for func in funcs]
         if args.guides and args.header_bonus and _has_sections(self._lanpo_prompts, args.mode):
             funcs.append(SectionReward(self._lanpo_prompts, bonus=args.header_bonus))
             if args.reward_weights is not None:
@@ -117,7 +122,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         self._lanpo_scratch_level: float | None = None  # running mean of scratch task rewards
         self._lanpo_failing: dict[str, bool] = {}  # problem id -> no scratch rollout was right
         self._lanpo_lessons = LessonsShown()
-        self._lanpo_alarms = (alarms or default_alarms()) if args.alarms else None
+        self._lanpo_alarms = _alarms(args, alarms)
         self._lanpo_canary = self._lanpo_new_canary()
         self._lanpo_boundary = _steps_between_generations(args)
         for callback in (StageTimes(self), Boundaries(self._lanpo_boundary), Watching(self)):
@@ -189,6 +194,8 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
     def _lanpo_guide(self, inputs: list[dict[str, Any]]) -> Plan:
         """Ask the memory once per group and put its guidance into (part of) the group's prompts."""
         group, step, n = self.num_generations, int(self.state.global_step), len(inputs)
+        if self._lanpo_seen is not None:  # streamed rows can only be looked at as they pass
+            self._lanpo_seen.check(inputs, f"step {step}")
         problems_P = gathered([problem_of(row) for row in inputs])[::group]
         self._lanpo_measure_prompts(inputs, problems_P)
         plan = Plan(
@@ -337,6 +344,14 @@ def _check_parts(args: LanpoConfig, given: dict[str, Any]) -> None:
             f"gate {args.gate!r} samples each group in two turns, and {with_tools[0]} wants it in "
             "one; use gate='always'"
         )
+
+
+def _alarms(args: LanpoConfig, given: Alarms | None) -> Alarms | None:
+    if not args.alarms:
+        return None
+    # Alarms are driven by what is logged; as a share of all steps, the number is not known yet.
+    every = int(args.logging_steps) if args.logging_steps >= 1 else 10
+    return default_alarms(every=every) if given is None else given
 
 
 def _has_adapters(model: Any, given: dict[str, Any]) -> bool:

@@ -83,12 +83,14 @@ class Measures(Hooked):
         pool = getattr(self._lanpo_memory, "pool", None)
         if pool is None:
             return figures
-        entries = pool.get([g.experience_ids[0] for _, g in shown])
         task_PG = outcome.task_N.view(plan.guided_PG.shape)
         rewards_P = task_PG.masked_fill(~plan.guided_PG, torch.nan).nanmean(1).tolist()
-        ages = [
-            (plan.step - entry.metadata.step, rewards_P[p])
-            for (p, _), entry in zip(shown, entries, strict=True)
-            if entry is not None
-        ]
-        return {**figures, **by_age(ages)}
+        ids = list(dict.fromkeys(one for _, g in shown for one in g.experience_ids))
+        entries = dict(zip(ids, pool.get(ids), strict=True))
+        uses = []
+        for p, guidance in shown:
+            found = [entries[one] for one in guidance.experience_ids]
+            steps = [entry.metadata.step for entry in found if entry is not None]
+            if steps:  # of several entries in a prompt the youngest counts
+                uses.append((plan.step - max(steps), rewards_P[p]))
+        return {**figures, **by_age(uses)}

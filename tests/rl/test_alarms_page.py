@@ -86,5 +86,5 @@ def test_every_figure_that_is_logged_is_on_the_page(make_trainer, preset):
         for name in row
         if name.startswith("lanpo/")
     }
-    assert {"reward_guided", "step_ms", "canary_own"} <= logged
+    assert {"reward_guided", "step_ms", "canary_own", "alarm_leakage"} <= logged
     assert logged - named() == set()

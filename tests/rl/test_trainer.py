@@ -426,14 +426,6 @@ def test_a_resumed_run_has_the_pool_of_the_uninterrupted_one(
         assert torch.equal(a, b)
 
 
-def test_a_row_without_a_problem_is_named(make_trainer: MakeTrainer):
-    from lanpo_memory.errors import InvalidInputError
-
-    trainer = make_trainer("recommended")
-    with pytest.raises(InvalidInputError, match=r"Problem\.text"):
-        trainer._lanpo_guide([{"prompt": [{"role": "user", "content": "  "}]}])
-
-
 def test_examples_keep_answers_beside_problems():
     example = make_hidden_constants(0).train[0]
     assert isinstance(example, Example)
