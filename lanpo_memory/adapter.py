@@ -286,7 +286,7 @@ class PoolAdapter:
             exposures=tuple(self._exposures(rollouts, step)),
             failures=tuple(found.failures),
         )
-        written = self.pool.write(batch)
+        written = self.pool.write(batch) if len(batch) else []
         self._keep_critiques(rollouts)
         receipts = (*written[: len(found.experiences)], *found.receipts)
         with self._lock:

@@ -33,11 +33,13 @@ class Plan:
     first: int  # number of this rank's first row in the world
     in_turns: bool = False  # scratch parts are sampled before it is known who is guided
     guidance_PG: list[list[Guidance]] = field(init=False)
+    guided_PG: Tensor = field(init=False)  # which rollouts have guidance
     looked_at: dict[int, int] = field(default_factory=dict)  # guided row -> scratch row, of N
     scores: Tensor | None = None  # of the scratch parts, once they are known
 
     def __post_init__(self) -> None:
         self.guidance_PG = [[Guidance()] * self.group for _ in self.problems_P]
+        self.guided_PG = torch.zeros(len(self.problems_P), self.group, dtype=torch.bool)
 
     @property
     def own(self) -> slice:
@@ -50,11 +52,6 @@ class Plan:
         return [guidance for group in self.guidance_PG for guidance in group]
 
     @property
-    def guided_PG(self) -> Tensor:  # noqa: N802
-        """Which rollouts have guidance, shape (P, G)."""
-        return torch.tensor([[bool(g) for g in group] for group in self.guidance_PG])
-
-    @property
     def kinds_n(self) -> list[GuidanceKind]:
         """Kind of guidance of this rank's rows."""
         return [guidance.kind for guidance in self.guidance_N[self.own]]
@@ -65,6 +62,7 @@ class Plan:
             count = self.group - self.scratch
             each = [given] * count if isinstance(given, Guidance) else list(given)
             self.guidance_PG[p] = [Guidance()] * self.scratch + each
+            self.guided_PG[p] = torch.tensor([bool(g) for g in self.guidance_PG[p]])
         for i, (row, guidance) in enumerate(zip(self.rows, self.guidance_N[self.own], strict=True)):
             row["prompt"] = guidance.apply(self.bare[i]) if guidance else self.bare[i]
             row["lanpo_guidance"] = guidance.kind

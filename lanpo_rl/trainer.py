@@ -53,6 +53,8 @@ __all__ = ["LanpoTrainer"]
 
 _log = logging.getLogger(__name__)
 
+_OF_A_PROBLEM = ("prompt", "problem", "problem_id", "family")
+
 
 class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
     """TRL's `GRPOTrainer` with an experience memory.
@@ -196,7 +198,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         group, step, n = self.num_generations, int(self.state.global_step), len(inputs)
         if self._lanpo_seen is not None:  # streamed rows can only be looked at as they pass
             self._lanpo_seen.check(inputs, f"step {step}")
-        problems_P = gathered([problem_of(row) for row in inputs])[::group]
+        problems_P = gathered(_problems_of(inputs))[::group]
         self._lanpo_measure_prompts(inputs, problems_P)
         plan = Plan(
             step=step,
@@ -277,12 +279,13 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
             p = i // plan.group
             scored = reward == reward  # NaN: no reward function had anything to say
             rollouts.append(
-                Rollout(
+                Rollout._made(  # of what was checked: hundreds a step
                     problem=plan.problems_P[p],
                     completion=storable(text),
                     reward=reward if scored else None,
                     correct=reward > self.args.correct_above if scored else None,
                     step=plan.step,
+                    policy="",
                     group=f"{plan.step}:{p}",
                     guidance=guidance if guidance else None,
                 )
@@ -352,6 +355,15 @@ def _alarms(args: LanpoConfig, given: Alarms | None) -> Alarms | None:
     # Alarms are driven by what is logged; as a share of all steps, the number is not known yet.
     every = int(args.logging_steps) if args.logging_steps >= 1 else 10
     return default_alarms(every=every) if given is None else given
+
+
+def _problems_of(rows: Sequence[dict[str, Any]]) -> list[Problem]:
+    """The problem of each row; rows of a group, which stand side by side, share theirs."""
+    found: list[Problem] = []
+    for i, row in enumerate(rows):
+        same = i > 0 and all(row.get(c) == rows[i - 1].get(c) for c in _OF_A_PROBLEM)
+        found.append(found[-1] if same else problem_of(row))
+    return found
 
 
 def _has_adapters(model: Any, given: dict[str, Any]) -> bool:
