@@ -139,7 +139,7 @@ class _Watcher(TrainerCallback):
             prompts=TinyPrompts(),
             gamma=trainer.args.gamma,
             # Evaluation sorts like training: utility where the arm learned it, else relevance.
-            weight=trainer.args.retrieval_weight,
+            weight=trainer.args.retrieval_weight,  # type: ignore[arg-type]
         )
         self._every, self._on_step = every, on_step
         self._started = time.perf_counter()
