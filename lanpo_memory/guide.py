@@ -77,7 +77,7 @@ class Guide:
             this scorer and pool, else the scorer's default.
         filters: further filters, after relevance. The problem itself is always left out.
         drop_templates: leave out the same template with other numbers, too: for evaluation.
-        weight: sort candidates by relevance, by utility, or by their product.
+        weight: sort candidates by relevance, by utility, by their product, or newest first.
         experiences: how many go into one prompt at most.
         shortlist: how many of the best are drawn from.
         max_tokens: budget for the guidance text; whole experiences are left out to meet it.

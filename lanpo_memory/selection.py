@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.prompts import EnglishPrompts
@@ -14,8 +14,8 @@ from lanpo_memory.types import Problem, Retrieved
 
 __all__ = ["OVER_BUDGET", "Candidate", "Chosen", "RetrievalWeight", "Selection"]
 
-RetrievalWeight = Literal["relevance", "utility", "product"]
-_WEIGHTS = ("relevance", "utility", "product")
+RetrievalWeight = Literal["relevance", "utility", "product", "recency"]
+_WEIGHTS: tuple[RetrievalWeight, ...] = get_args(RetrievalWeight)
 
 OVER_BUDGET = "over the token budget"
 _BUDGET = "the token budget"
@@ -62,7 +62,7 @@ class Selection:
     """How guidance is made of candidates.
 
     Args:
-        weight: sort candidates by relevance, by utility, or by their product.
+        weight: sort candidates by relevance, by utility, by their product, or newest first.
         experiences: how many go into one prompt at most.
         shortlist: how many of the best are drawn from.
         max_tokens: budget for the guidance text; whole experiences are left out to meet it.
@@ -150,6 +150,8 @@ class Selection:
             return hit.utility
         if self.weight == "product":
             return hit.utility * hit.similarity
+        if self.weight == "recency":
+            return max(float(hit.experience.metadata.step + 1), 1e-9)
         # A perfect stranger with gamma 0 is still a candidate.
         return max(hit.similarity, 1e-9)
 

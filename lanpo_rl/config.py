@@ -17,7 +17,7 @@ _CHOICES = {
     "mode": ("inter", "intra", "both", "none"),
     "objective": ("in_context", "distill", "both"),
     "group_layout": ("shared", "mixed"),
-    "retrieval_weight": ("relevance", "utility", "product"),
+    "retrieval_weight": ("relevance", "utility", "product", "recency"),
     "gate": ("always", "when_failing", "all_wrong"),
     "summarizer": ("llm", "contrastive", "extractive"),
     "summarizer_weights": ("current", "frozen"),
@@ -147,7 +147,10 @@ class LanpoConfig(GRPOConfig):
     )
     retrieval_weight: str = field(
         default="relevance",
-        metadata={"help": "Candidates are sorted by relevance, utility or their product."},
+        metadata={
+            "help": "Candidates are sorted by relevance, utility, their product, or recency (newest "
+            "first)."
+        },
     )
     gamma: float | None = field(
         default=None,

@@ -258,7 +258,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
 
     def _lanpo_ask_canary(self, plan: Plan, rollouts: list[Rollout]) -> None:
         """Have the same old rollouts summarised again, and see what has become of the summaries."""
-        canary = self._lanpo_canary
+        canary, self._lanpo_canary_tokens = self._lanpo_canary, 0
         if canary is None:
             return
         canary.offer(rollouts)
@@ -266,7 +266,8 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         if not requests:
             return
         found = answer(self._lanpo_policy, requests, temperature=0.0)
-        self._lanpo_metric("canary_tokens", float(sum(_tokens_of(found.answers))))
+        self._lanpo_canary_tokens = sum(_tokens_of(found.answers))
+        self._lanpo_metric("canary_tokens", float(self._lanpo_canary_tokens))
         for name, value in canary.read(found.answers).items():
             self._lanpo_metric(name, value)
 

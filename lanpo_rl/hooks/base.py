@@ -34,6 +34,7 @@ class Hooked(GRPOTrainer):
     _lanpo_alarms: Alarms | None
     _lanpo_canary: Canary | None
     _lanpo_summary_tokens: tuple[int, int]  # in and out, of the last batch
+    _lanpo_canary_tokens: int  # in and out together, of the last batch
 
     @property
     def memory(self) -> ExperienceAdapter:

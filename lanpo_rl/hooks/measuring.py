@@ -59,7 +59,9 @@ class Measures(Hooked):
             "completion_tokens": float(sum(lengths_N)),
             "guidance_tokens": float(guidance_tokens),
             "summary_tokens": float(summaries),
-            "extra_tokens": float(guidance_tokens + summary_prompts + summaries),
+            "extra_tokens": float(
+                guidance_tokens + summary_prompts + summaries + self._lanpo_canary_tokens
+            ),
         }
         for name, value in metrics.items():
             self._lanpo_metric(name, value)

@@ -14,6 +14,7 @@ from lanpo_memory import (
     Batch,
     EnglishPrompts,
     Experience,
+    ExperienceMetadata,
     ExperiencePool,
     Exposure,
     Failure,
@@ -110,6 +111,16 @@ def test_utility_decides_among_the_relevant():
     assert product.used[0].retrieved.experience == good
 
 
+def test_by_recency_the_newest_of_the_relevant_comes_first():
+    pool = ExperiencePool()
+    for step, text in ((7, "red apples in a box 2"), (3, "red apples in a box 1")):
+        metadata = ExperienceMetadata(step=step)
+        pool.add([Experience(problem=Problem(text=text), principles=(text,), metadata=metadata)])
+    pool.add([Experience(problem=Problem(text="unheard of"), principles=("no",))])
+    shown = Guide(pool, gamma=0.1, weight="recency", experiences=3).inter([QUERY])[0].used
+    assert [c.retrieved.experience.metadata.step for c in shown] == [7, 3]
+
+
 def test_sampling_weights_are_one_over_rank_and_seeds_decide():
     guide = Guide(FRUIT, gamma=0.1, shortlist=3)
     order = [c.retrieved.experience.id for c in guide.inter([QUERY])[0].candidates][:3]
@@ -189,7 +200,7 @@ def test_what_is_not_read_would_have_changed_nothing(data: Any):
     guide = Guide(
         pool,
         gamma=data.draw(st.sampled_from([0.0, 0.2, 0.6])),
-        weight=data.draw(st.sampled_from(["relevance", "utility", "product"])),
+        weight=data.draw(st.sampled_from(["relevance", "utility", "product", "recency"])),
         experiences=data.draw(st.integers(1, 3)),
         shortlist=data.draw(st.integers(1, 4)),
         drop_templates=data.draw(st.booleans()),
