@@ -148,8 +148,8 @@ class LanpoConfig(GRPOConfig):
     retrieval_weight: str = field(
         default="relevance",
         metadata={
-            "help": "Candidates are sorted by relevance, utility, their product, or recency (newest "
-            "first)."
+            "help": "Candidates are sorted by relevance, utility, their product, or recency "
+            "(newest first)."
         },
     )
     gamma: float | None = field(
