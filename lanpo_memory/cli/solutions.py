@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lanpo_memory.appending import AppendedLines
 from lanpo_memory.errors import InvalidInputError
-from lanpo_memory.importers import parsed_line
 from lanpo_memory.types import Solution
 
 __all__ = ["FORMAT", "SolutionFile", "row_of", "solution_of"]
 
 FORMAT = "lanpo-solution"
 _SOLVED_WITH = ("model", "settings")
-_START = json.dumps({"format": FORMAT})[:-1].encode()  # how each line begins
 
 Key = tuple[str, str, str, str]  # problem id, mode, model, settings
 
@@ -60,29 +57,13 @@ class SolutionFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.finished: set[Key] = set()
-        self._whole = 0  # bytes in whole lines
-        self._ends = b""  # what the last whole line lacks
-        try:
-            if path.exists() and not path.is_file():
-                raise InvalidInputError(f"{path} is no plain file; write solutions to one")
-            self._file = path.open("ab")
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            self._lock()
-            self._read()
-            self._mend()
-        except BaseException as error:
-            self._file.close()
-            if isinstance(error, OSError):
-                raise self._unwritable(error) from error
-            raise
+        self._lines = AppendedLines(path, mark=FORMAT, take=self._take)
 
     def __enter__(self) -> SolutionFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        self._lines.close()
 
     def write(self, solutions: Sequence[Solution], *, model: str, settings: str) -> None:
         """Append solutions; they survive kill -9 and a power cut from then on.
@@ -90,65 +71,9 @@ class SolutionFile:
         Raises:
             InvalidInputError: the disk refuses.
         """
-        rows = [row_of(each, model, settings) for each in solutions]
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-        try:
-            self._file.write("".join(lines).encode())
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self._lines.append([row_of(each, model, settings) for each in solutions])
         self.finished |= {(each.problem.id, each.mode, model, settings) for each in solutions}
 
-    def _lock(self) -> None:
-        """Keep other commands out; the system lets go of it when the file is closed."""
-        try:
-            import fcntl
-        except ImportError:  # Windows, where an open file is not shared anyway
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidInputError(
-                f"another command is writing to {self.path}; wait for it, or write to another file"
-            ) from None
-
-    def _mend(self) -> None:
-        self._file.truncate(self._whole)
-        self._file.write(self._ends)
-
-    def _read(self) -> None:
-        for number, raw in enumerate(self._lines(), 1):
-            if not raw.endswith(b"\n") and self._is_half(raw):
-                return
-            if raw.strip():
-                self._take(raw, number)
-            self._whole += len(raw)
-            self._ends = b"" if raw.endswith(b"\n") else b"\n"
-
-    def _take(self, raw: bytes, number: int) -> None:
-        try:
-            row = parsed_line(raw)
-            solution = solution_of(row)
-        except InvalidInputError as error:
-            raise InvalidInputError(
-                f"{self.path}, line {number}: {error}. The file was not touched; write to another"
-            ) from None
+    def _take(self, row: Any) -> None:
+        solution = solution_of(row)
         self.finished.add((solution.problem.id, solution.mode, row["model"], row["settings"]))
-
-    def _lines(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            yield from file
-
-    def _is_half(self, raw: bytes) -> bool:
-        """Whether a line without an end is the beginning of one of ours, and not all of it."""
-        if not raw.startswith(_START[: len(raw)]):
-            return False
-        try:
-            parsed_line(raw)
-        except InvalidInputError:
-            return True
-        return False
-
-    def _unwritable(self, error: OSError) -> InvalidInputError:
-        return InvalidInputError(f"cannot write {self.path}: {error.strerror or error}")

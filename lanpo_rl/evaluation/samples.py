@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lanpo_memory.appending import AppendedLines
 from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_memory.types import Problem, Scalar, Solution, SolveMode, fingerprint, normalise
-from lanpo_rl.evaluation.appending import AppendedLines
 
 __all__ = ["FORMAT", "Key", "Sample", "SampleFile", "Settings", "key_of"]
 
 FORMAT = "lanpo-sample"
-_START = json.dumps({"format": FORMAT})[:-1].encode()  # how each line begins
 _OWN = ("format", "number", "truncated", "template", "settings")
 
 Key = tuple[str, str, int]
@@ -77,7 +75,9 @@ class SampleFile:
         self.path = path
         self.finished: set[Key] = set()
         self._settings = {mode: dict(values) for mode, values in settings.items()}
-        self._lines = AppendedLines(path, start=_START, take=self._take)
+        self._lines = AppendedLines(
+            path, mark=FORMAT, take=self._take, instead="choose another folder"
+        )
 
     def __enter__(self) -> SampleFile:
         return self

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from lanpo_memory.appending import AppendedLines
 from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.types import Messages
-from lanpo_rl.evaluation.appending import AppendedLines
 
 __all__ = ["ANSWER_FORMAT", "AnswerFile", "TeacherAnswer"]
 
 ANSWER_FORMAT = "lanpo-teacher-answer"
-_START = json.dumps({"format": ANSWER_FORMAT})[:-1].encode()  # how each line begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,9 @@ class AnswerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.known: dict[str, TeacherAnswer] = {}
-        self._file = AppendedLines(path, start=_START, take=self._take)
+        self._file = AppendedLines(
+            path, mark=ANSWER_FORMAT, take=self._take, instead="choose another folder"
+        )
 
     def __enter__(self) -> AnswerFile:
         return self

@@ -23,6 +23,7 @@ PROVIDERS = ["stores", "retrievers", "models", "embedders"]
 POOL = [
     "admission",
     "answering",
+    "appending",
     "calibration",
     "comparison",
     "filters",

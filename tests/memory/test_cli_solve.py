@@ -14,7 +14,8 @@ import typer
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from lanpo_memory.cli import solutions, solving
+from lanpo_memory import appending
+from lanpo_memory.cli import solving
 from lanpo_memory.cli.solutions import SolutionFile, solution_of
 from lanpo_memory.errors import (
     BudgetExceeded,
@@ -567,7 +568,7 @@ def test_where_no_problem_finds_an_experience_the_way_out_is_named(solve, data, 
 
 def test_each_batch_is_on_the_disk_before_the_next_is_asked(solve, data, out, monkeypatch):
     synced = []
-    monkeypatch.setattr(solutions.os, "fsync", lambda _: synced.append(len(rows(out))))
+    monkeypatch.setattr(appending.os, "fsync", lambda _: synced.append(len(rows(out))))
     solve("--data", data, "--out", out, "--batch", 2)
     assert synced == [2, 4, 5]
 
@@ -581,8 +582,8 @@ def test_a_full_disk_is_an_error_of_ours(tmp_path):
             pass
 
     file = SolutionFile(tmp_path / "s.jsonl")
-    file._file.close()
-    file._file = Full()
+    file._lines._file.close()
+    file._lines._file = Full()
     with pytest.raises(InvalidInputError, match="No space left"):
         file.write([], model="m", settings="s")
 

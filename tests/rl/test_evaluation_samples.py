@@ -309,7 +309,7 @@ def test_a_full_disk_is_said_and_what_was_written_stays(path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lanpo_rl.evaluation.appending.os.fsync", full)
+        patch.setattr("lanpo_memory.appending.os.fsync", full)
         with pytest.raises(InvalidInputError, match="No space left"):
             file.write(samples[3:])
     file.__exit__()

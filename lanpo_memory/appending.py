@@ -18,24 +18,46 @@ __all__ = ["AppendedLines"]
 class AppendedLines:
     """Appends rows durably; on opening it reads what is there and mends a half last line.
 
+    Half a line at the end, left by a kill, is taken off; a last line that lacks only its end gets
+    it. Nothing else that is there is changed.
+
     Args:
         path: the file, made where it is missing.
-        start: how each line begins: what does not is no half line of ours.
+        mark: what stands under ``format``, the first key of each row: a last line that does not
+            begin so is no half line of ours.
         take: called with each row that is there; an `InvalidInputError` of it is given its place.
+        instead: what messages advise where the file cannot be used.
 
     Raises:
         InvalidInputError: the file holds something else, another process writes to it, or it
             cannot be read or written. It was not touched then.
+
+    >>> import tempfile
+    >>> path, there = Path(tempfile.mkdtemp()) / "notes.jsonl", []
+    >>> lines = AppendedLines(path, mark="note", take=there.append)
+    >>> lines.append([{"format": "note", "text": "a"}])
+    >>> lines.close()
+    >>> AppendedLines(path, mark="note", take=there.append).close()
+    >>> there
+    [{'format': 'note', 'text': 'a'}]
     """
 
-    def __init__(self, path: Path, *, start: bytes, take: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        mark: str,
+        take: Callable[[Any], None],
+        instead: str = "write to another file",
+    ) -> None:
         self.path = path
-        self._start = start
+        self._start = json.dumps({"format": mark})[:-1].encode()
+        self._instead = instead
         self._whole = 0  # bytes in whole lines
         self._ends = b""  # what the last whole line lacks
         try:
             if path.exists() and not path.is_file():
-                raise InvalidInputError(f"{path} is no plain file; choose another folder")
+                raise InvalidInputError(f"{path} is no plain file; {instead}")
             self._file = path.open("ab")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -87,7 +109,7 @@ class AppendedLines:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InvalidInputError(
-                f"another command is writing to {self.path}; wait for it, or choose another folder"
+                f"another command is writing to {self.path}; wait for it, or {self._instead}"
             ) from None
 
     def _read(self, take: Callable[[Any], None]) -> None:
@@ -105,8 +127,7 @@ class AppendedLines:
             take(parsed_line(raw))
         except InvalidInputError as error:
             raise InvalidInputError(
-                f"{self.path}, line {number}: {error}. The file was not touched; choose another "
-                "folder"
+                f"{self.path}, line {number}: {error}. The file was not touched; {self._instead}"
             ) from None
 
     def _is_half(self, raw: bytes) -> bool:
