@@ -90,4 +90,6 @@ class Watching(TrainerCallback):
             if isinstance(value, int | float)
         }
         for name, message in alarms.update(state.global_step, figures):
-            _log.warning("alarm %s at step %d: %s", name, state.global_step, message)
+            rings = alarms.figures()[f"alarm_{name}"]
+            word = "alarm" if rings else "note of alarm"
+            _log.warning("%s %s at step %d: %s", word, name, state.global_step, message)

@@ -355,7 +355,8 @@ def _alarms(args: LanpoConfig, given: Alarms | None) -> Alarms | None:
         return None
     # Alarms are driven by what is logged; as a share of all steps, the number is not known yet.
     every = int(args.logging_steps) if args.logging_steps >= 1 else 10
-    return default_alarms(every=every) if given is None else given
+    clip = args.max_grad_norm or 1.0
+    return default_alarms(every=every, max_grad_norm=clip) if given is None else given
 
 
 def _problems_of(rows: Sequence[dict[str, Any]]) -> list[Problem]:

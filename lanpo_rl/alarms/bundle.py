@@ -69,12 +69,13 @@ class Alarms:
                 alarm.restore(state[alarm.name])
 
 
-def default_alarms(*, every: int = 1) -> Alarms:
+def default_alarms(*, every: int = 1, max_grad_norm: float = 1.0) -> Alarms:
     """Return an alarm for every failure this package knows, with its default thresholds.
 
     Args:
         every: optimizer steps between two updates. Windows cover the same steps with fewer updates
             then, with 5 at least: averages of several steps are as much surer.
+        max_grad_norm: what gradients are clipped at; smaller ones may grow.
 
     Raises:
         ConfigError: `every` is below 1.
@@ -89,7 +90,7 @@ def default_alarms(*, every: int = 1) -> Alarms:
             Leakage(window=window(20)),
             BehaviourCollapse(window=window(30)),
             HeadersVanish(window=window(20)),
-            GradientGrowth(window=window(20), reference=window(20)),
+            GradientGrowth(floor=max_grad_norm, window=window(20), reference=window(20)),
             Monoculture(patience=math.ceil(5 / every)),
             SummaryDrift(),
             NewEntries(window=window(30)),

@@ -18,10 +18,13 @@ class GradientGrowth(Watch):
     and the last `window`. It rings where the recent median is `factor` times the median of the
     reference *and* 1.5 times its largest norm but one: with whole groups under one guidance most
     groups may be all right, the norm jumps between two levels, and a median alone jumps with it.
-    Steps without any gradient (0) are left out. It calms down below 0.7 times what makes it ring.
+    Below `floor` it never rings: where few groups have any gradient at first, the norm grows with
+    the success of the policy. Steps without any gradient (0) are left out. It calms down below 0.7
+    times what makes it ring.
 
     Args:
         factor: growth of the median that rings.
+        floor: norm up to which growth is no matter; the trainer gives the one it clips at.
         window: recent updates looked at.
         reference: first updates, which are taken to be sound.
 
@@ -32,9 +35,13 @@ class GradientGrowth(Watch):
     name = "gradient_norm"
     kept: ClassVar[tuple[str, ...]] = ("reference", "recent", "broken")
 
-    def __init__(self, *, factor: float = 4.0, window: int = 20, reference: int = 20) -> None:
+    def __init__(
+        self, *, factor: float = 4.0, floor: float = 1.0, window: int = 20, reference: int = 20
+    ) -> None:
         at_least(1.01, factor=factor)
+        at_least(0, floor=floor)
         at_least(5, window=window, reference=reference)
+        self._floor = floor
         self._factor, self._window, self._first = factor, window, reference
         self.reference: list[float] = []
         self.recent: list[float] = []
@@ -55,7 +62,7 @@ class GradientGrowth(Watch):
             return None
         self.broken = False
         now, then = median(self.recent), median(self.reference)
-        limit = max(self._factor * then, 1.5 * sorted(self.reference)[-2])
+        limit = max(self._floor, self._factor * then, 1.5 * sorted(self.reference)[-2])
         return self.episode(
             now >= limit,
             f"the gradient norm has grown {now / then:.1f} times: its median is {now:.3g} over the "

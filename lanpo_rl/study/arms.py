@@ -65,6 +65,7 @@ def toy_config(arm: Arm, *, seed: int, steps: int, folder: Path) -> LanpoConfig:
         "summary_max_tokens": 8,
         "gamma": LEXICAL_GAMMA,
         "pool": str(folder / "pool.db"),
+        "alarms": False,  # a study looks at whole curves
         "use_cpu": True,
         "bf16": False,
         "activation_checkpointing": False,

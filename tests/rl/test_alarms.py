@@ -392,3 +392,13 @@ def test_without_an_evaluation_with_memory_learning_to_read_looks_like_a_leak(re
     ((step, message),) = heard(Leakage(), run)
     assert step == 70
     assert "evaluate with memory" in message
+
+
+def test_gradients_that_are_not_clipped_may_grow():
+    """As in plain GRPO: the norm grows with the share of groups that have any gradient."""
+    grown = [0.18] * 20 + [0.9] * 40
+    silent, rings = GradientGrowth(floor=1.0), GradientGrowth(floor=0.5)
+    said = [[a.update(i, {"grad_norm": n}) for i, n in enumerate(grown)] for a in (silent, rings)]
+    assert not any(said[0])
+    assert any(said[1])
+    assert not silent.ringing
