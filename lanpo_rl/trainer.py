@@ -196,6 +196,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
     def _lanpo_guide(self, inputs: list[dict[str, Any]]) -> Plan:
         """Ask the memory once per group and put its guidance into (part of) the group's prompts."""
         group, step, n = self.num_generations, int(self.state.global_step), len(inputs)
+        _check_images(self.args, inputs[0])
         if self._lanpo_seen is not None:  # streamed rows can only be looked at as they pass
             self._lanpo_seen.check(inputs, f"step {step}")
         problems_P = gathered(_problems_of(inputs))[::group]
@@ -347,6 +348,14 @@ def _check_parts(args: LanpoConfig, given: dict[str, Any]) -> None:
         raise ConfigError(
             f"gate {args.gate!r} samples each group in two turns, and {with_tools[0]} wants it in "
             "one; use gate='always'"
+        )
+
+
+def _check_images(args: LanpoConfig, row: dict[str, Any]) -> None:
+    if (args.distills or args.samples_in_turns) and {"image", "images"} & set(row):
+        raise ConfigError(
+            "rows with images train with objective='in_context' and gate='always' only: bare prompts "
+            "and second turns are made of text"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from lanpo_memory.errors import InvalidInputError
+from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_memory.types import Completion, Problem
 from lanpo_rl.rewards import RewardError
 from lanpo_rl.tasks import make_chains, make_hidden_constants
@@ -66,6 +66,12 @@ def test_a_row_without_a_problem_is_named(make_trainer: MakeTrainer):
     trainer = make_trainer("recommended")
     with pytest.raises(InvalidInputError, match="no user message in its prompt"):
         trainer._lanpo_guide([{"prompt": asked("  ")}])
+
+
+def test_images_and_the_distilling_term_do_not_go_together(make_trainer: MakeTrainer):
+    trainer = make_trainer("recommended")
+    with pytest.raises(ConfigError, match="rows with images train with objective='in_context'"):
+        trainer._lanpo_guide([{"prompt": asked("what is this?"), "image": object()}])
 
 
 # ---------------------------------------------------------------------- what a policy says
