@@ -527,12 +527,16 @@ class Failure(_Frozen):
     """A model call or an answer that came to nothing, as data. `text` is what was said.
 
     ``failed`` could not be had or read; ``rejected`` could be, and was refused for what it says.
+
+    `answered`, of a model's call: the model was heard and gave nothing of use, such as a refusal, a
+    filtered or an empty answer. Otherwise the call itself failed, and says nothing about the model.
     """
 
     reason: str
     text: str = ""
     rollouts: tuple[int, ...] = ()
     status: Literal["failed", "rejected"] = "failed"
+    answered: bool = False
 
 
 class Receipt(_Frozen):

@@ -28,6 +28,7 @@ def load_problems(
     answer_column: str = "answer",
     answer_marker: str | None = None,
     split: str = "train",
+    config: str | None = None,
 ) -> Dataset:
     """Return a training set: columns prompt, problem, problem_id, answer, and family if given.
 
@@ -38,15 +39,24 @@ def load_problems(
         answer_column: where the reference answer is; only the reward function sees it.
         answer_marker: take what follows this mark as the answer (``####`` for GSM8K).
         split: which split of a dataset.
+        config: which configuration of a dataset that has several (``main`` of GSM8K).
 
     Raises:
-        InvalidInputError: nothing there, an unreadable line, a row without problem or answer, or
-            one problem with two answers. Rows are named; training on part of a file is not offered.
+        InvalidInputError: nothing there, an unreadable line, a row without problem or answer, one
+            problem with two answers, or a configuration of what has none. Rows are named; training
+            on part of a file is not offered.
     """
     from datasets import Dataset
 
     path = Path(source).expanduser()
-    located = _json_lines(path) if path.is_file() else _dataset_rows(source, split)
+    if config is not None and (path.is_file() or _saved(path)):
+        raise InvalidInputError(
+            f"{source} is one set of rows without configurations; leave {config!r} out"
+        )
+    if path.is_file():
+        located = _json_lines(path)
+    else:
+        located = _dataset_rows(str(path) if path.is_dir() else source, split, config)
     rows = training_rows(
         located,
         prompts=prompts,
@@ -145,14 +155,14 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
                 yield place, InvalidInputError(f"is not JSON: {error}")
 
 
-def _dataset_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
+def _dataset_rows(source: str, split: str, config: str | None) -> Iterator[tuple[str, Any]]:
     from datasets.exceptions import DatasetsError
 
     looks_local = source.startswith((".", "/", "~")) or Path(source).suffix in _FILES
     if looks_local and not Path(source).exists():
-        raise InvalidInputError(f"there is no file or folder {source}; check --data")
+        raise InvalidInputError(f"there is no file or folder {source}; check the path")
     try:
-        dataset = _load(source, split)
+        dataset = _load(source, split, config)
     except (DatasetsError, OSError, ValueError) as error:
         fault = " ".join(str(error).split())
         raise InvalidInputError(
@@ -162,12 +172,17 @@ def _dataset_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
         yield f"{source}, {split} row {number}", row
 
 
-def _load(source: str, split: str) -> Dataset:
+def _saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote it; `load_dataset` refuses such a folder."""
+    return any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
+
+
+def _load(source: str, split: str, config: str | None) -> Dataset:
     from datasets import DatasetDict, load_dataset, load_from_disk
 
-    if not any((Path(source) / name).is_file() for name in ("state.json", "dataset_dict.json")):
-        return load_dataset(source, split=split)
-    saved = load_from_disk(source)  # what `save_to_disk` wrote; `load_dataset` refuses it
+    if not _saved(Path(source)):
+        return load_dataset(source, config, split=split)
+    saved = load_from_disk(source)
     if not isinstance(saved, DatasetDict):
         return saved
     if split not in saved:

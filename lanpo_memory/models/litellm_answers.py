@@ -23,8 +23,9 @@ _LEAST_MASS = 1e-6  # of a choice that is not listed: rounding may leave nothing
 def read_text(response: Any, *, stop: Sequence[str] = ()) -> tuple[str, bool] | Failure | Fault:
     """Return the text and whether it was cut at the token limit.
 
-    A refusal, a filtered or an empty answer is a `Failure`: asking again would cost as much and
-    bring the same. No choices at all is a broken body, and so a `Fault` that may go away.
+    A refusal, a filtered or an empty answer is a `Failure` that was `answered`: asking again would
+    cost as much and bring the same. No choices at all is a broken body, and so a `Fault` that may
+    go away.
     """
     if unusable := _unusable(response):
         return unusable
@@ -34,7 +35,7 @@ def read_text(response: Any, *, stop: Sequence[str] = ()) -> tuple[str, bool] | 
         text = text.partition(mark)[0]
     if not text.strip():
         hint = "; all tokens went elsewhere, raise max_tokens" if truncated else ""
-        return Failure(reason=f"the answer is empty{hint}", text=text)
+        return Failure(reason=f"the answer is empty{hint}", text=text, answered=True)
     return text, truncated
 
 
@@ -43,10 +44,12 @@ def _unusable(response: Any) -> Failure | Fault | None:
         return Fault("no readable answer: it holds no choices", transient=True)
     choice = response.choices[0]
     if refusal := _refusal(choice.message):
-        return Failure(reason="the model refused to answer", text=storable(refusal))
+        return Failure(reason="the model refused to answer", text=storable(refusal), answered=True)
     if choice.finish_reason == "content_filter":
         return Failure(
-            reason="the provider's content filter stopped the answer", text=_text(choice)
+            reason="the provider's content filter stopped the answer",
+            text=_text(choice),
+            answered=True,
         )
     return None
 
@@ -98,7 +101,7 @@ def choice_row(response: Any, keys: Sequence[str]) -> NDArray[np.float64] | Fail
     choice = response.choices[0]
     tokens = getattr(getattr(choice, "logprobs", None), "content", None)
     if not tokens and not _text(choice).strip():
-        return Failure(reason="the answer is empty")
+        return Failure(reason="the answer is empty", answered=True)
     if not tokens:
         raise ConfigError(
             "the provider sent no log-probabilities, so choices cannot be scored: use "

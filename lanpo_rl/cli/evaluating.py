@@ -92,6 +92,12 @@ def evaluate(
         str | None, typer.Option(help="The answer follows this mark; #### for GSM8K.")
     ] = None,
     split: Annotated[str, typer.Option(help="Split of a dataset.")] = "test",
+    config_name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Configuration of a dataset that has several; main for GSM8K."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N problems.")
     ] = None,
@@ -132,8 +138,8 @@ def evaluate(
 
     Answers go to samples.jsonl in the folder, figures with intervals to report.md and report.json.
     A command that was stopped goes on where it was; more samples, modes or problems may be asked
-    for later, other settings are refused. Calls without an answer are counted, left out of the
-    figures, and asked again next time; the exit code is 1 then.
+    for later, other settings are refused. Calls that fail are counted, left out of the figures, and
+    asked again next time; the exit code is 1 then. A refusal or an empty answer is a wrong answer.
 
     A pool with experiences made from these problems is refused.
 
@@ -157,6 +163,7 @@ def evaluate(
         answer_column=answer_column,
         answer_marker=answer_marker,
         split=split,
+        config=config_name,
         limit=limit,
     )
     ledger = ledger_of(
@@ -196,7 +203,7 @@ def evaluate(
         )
         about: dict[str, Mapping[str, Scalar]] = {
             "model": {"name": making.name_of(model), "fingerprint": name},
-            "data": making.about_data(data, split, examples),
+            "data": making.about_data(data, split, config_name, examples),
             "asking": {
                 "samples a problem": samples,
                 "temperature": temperature,

@@ -77,6 +77,7 @@ def read_examples(
     answer_column: str,
     answer_marker: str | None,
     split: str,
+    config: str | None,
     limit: int | None,
 ) -> list[Example]:
     """Return the first problems of a file or dataset, each once, with their answers.
@@ -96,6 +97,7 @@ def read_examples(
         answer_column=answer_column,
         answer_marker=answer_marker,
         split=split,
+        config=config,
     )
     examples = [
         Example(Problem(text=r["problem"], id=r["problem_id"], family=r.get("family")), r["answer"])
@@ -168,12 +170,16 @@ def data_fingerprint(examples: Sequence[Example]) -> str:
     )
 
 
-def about_data(source: str, split: str, examples: Sequence[Example]) -> dict[str, Scalar]:
+def about_data(
+    source: str, split: str, config: str | None, examples: Sequence[Example]
+) -> dict[str, Scalar]:
     """Return what a report says of the problems."""
-    whole = {} if Path(source).expanduser().is_file() else {"split": split}
+    part = {} if Path(source).expanduser().is_file() else {"split": split}
+    if config is not None:
+        part["configuration"] = config
     return {
         "name": name_of(source),
-        **whole,
+        **part,
         "problems": len(examples),
         "fingerprint": data_fingerprint(examples),
     }

@@ -23,7 +23,8 @@ class Outcome:
     """One sample, judged. `first_right`: of the first turn's text, before any reflection.
 
     `reflected` says that the model looked at its answer again; `answered` that a final answer could
-    be read, right or wrong.
+    be read, right or wrong; `unusable` that the last answer was a refusal, filtered or empty, so
+    that what came before it counts, if anything did.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Outcome:
     first_right: bool
     reflected: bool = False
     answered: bool = True
+    unusable: bool = False
     truncated: bool = False
     guided: bool = False
     template: bool = False
@@ -53,6 +55,7 @@ def outcome_of(
         first_right=first,
         reflected=len(solution.turns) > 1,
         answered=solution.answer is not None,
+        unusable=bool(solution.turns[-1].failure),
         truncated=sample.truncated,
         guided=any(turn.guidance.experience_ids for turn in solution.turns),
         template=sample.template,

@@ -110,6 +110,7 @@ def _shown(mode: ModeResults) -> dict[str, str]:
     """Figures by name; a dash where the mode cannot have one."""
     shares = {
         "no final answer": mode.unanswered,
+        "refused or empty": mode.unusable,
         "truncated": mode.truncated,
         "with guidance": mode.guided if "retrieval" in mode.mode else None,
         "same template": mode.template if "retrieval" in mode.mode else None,
@@ -164,8 +165,8 @@ def _missing(results: Results) -> Iterator[str]:
         return
     least = ", ".join(f"{m.mode} {m.accuracy_least:.3f}" for m in results.modes if m.missing)
     yield (
-        f"**Not complete: {results.missing:,} samples are missing.** They brought no answer, "
-        "or nobody was asked yet; the same command asks for them. The figures leave them out. With "
+        f"**Not complete: {results.missing:,} samples are missing.** Their calls failed, or nobody "
+        "was asked yet; the same command asks for them. The figures leave them out. With "
         f"all of them counted as wrong, mean@{results.k} is: {least}.\n"
     )
 

@@ -38,8 +38,10 @@ class Figure:
 class ModeResults:
     """What one mode came to. Shares are of its samples, 0 to 1; flips and `missing` are counts.
 
-    `accuracy` is mean@k, `pass_at` pass@j by j. `missing` samples brought no answer, or were not
-    asked for yet: no figure counts them but `accuracy_least`, which takes them for wrong.
+    `accuracy` is mean@k, `pass_at` pass@j by j. `missing` are samples whose calls failed, or that
+    were not asked for yet: no figure counts them but `accuracy_least`, which takes them for wrong.
+    `unanswered` held no final answer; of `unusable` ones the last answer was a refusal, filtered or
+    empty.
     `right_to_wrong` and `wrong_to_right` compare the first turn's answer with the last one's, over
     the `reflected` samples. `usage` is what the samples cost, by role.
     """
@@ -51,6 +53,7 @@ class ModeResults:
     accuracy_least: float
     pass_at: Mapping[int, Figure]
     unanswered: float
+    unusable: float
     truncated: float
     guided: float
     template: float
@@ -233,6 +236,7 @@ class _Table:
             accuracy_least=sum(o.right for o in found) / wanted,
             pass_at={j: figures[mode, j] for j in steps_to(self._k)},
             unanswered=_share([not o.answered for o in found]),
+            unusable=_share([o.unusable for o in found]),
             truncated=_share([o.truncated for o in found]),
             guided=_share([o.guided for o in found]),
             template=_share([o.template for o in found]),

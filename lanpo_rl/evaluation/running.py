@@ -44,7 +44,7 @@ class Run:
         return len(self._wanted & self._file.finished)
 
     def ask(self, on_batch: Callable[[int], object] = lambda n: None) -> list[Solution]:
-        """Ask for what is missing, once; return what no answer came to.
+        """Ask for what is missing, once; return those of which a call failed.
 
         Args:
             on_batch: called with the number of samples of each batch, once they are on the disk.

@@ -14,7 +14,7 @@ from lanpo_memory.types import Problem, Scalar, Solution, SolveMode, fingerprint
 __all__ = ["FORMAT", "Key", "Sample", "SampleFile", "Settings", "key_of"]
 
 FORMAT = "lanpo-sample"
-_OWN = ("format", "number", "truncated", "template", "settings")
+_OWN = ("format", "number", "truncated", "template", "unusable", "settings")
 
 Key = tuple[str, str, int]
 """Fingerprint of problem id and text, mode, number of the sample."""
@@ -34,13 +34,15 @@ class Sample:
 
     `number` counts the samples of a problem from 0. `truncated` says that a text was cut at the
     token limit, in any turn; `template` that an experience shown came from the same problem with
-    other numbers.
+    other numbers; `unusable` that the model was heard and its last answer was a refusal, filtered
+    or empty.
     """
 
     solution: Solution
     number: int = 0
     truncated: bool = False
     template: bool = False
+    unusable: bool = False
 
     @property
     def key(self) -> Key:
@@ -49,11 +51,11 @@ class Sample:
 
     @property
     def failed(self) -> bool:
-        """Whether a call brought no answer, so that the mode was not carried out.
+        """Whether a call failed, so that the mode was not carried out.
 
-        An empty answer is one, and a wrong one at that: the model was heard.
+        A refusal or an empty answer is an answer, and no right one: the model was heard.
         """
-        return any(turn.usage.failures for turn in self.solution.turns)
+        return not self.unusable and any(turn.usage.failures for turn in self.solution.turns)
 
 
 class SampleFile:
@@ -106,6 +108,7 @@ class SampleFile:
             "number": sample.number,
             "truncated": sample.truncated,
             "template": sample.template,
+            "unusable": sample.unusable,
             "settings": self._settings[solution.mode],
             **solution.model_dump(mode="json"),
         }
@@ -133,6 +136,7 @@ def _sample(row: Any) -> Sample:
         number=number,
         truncated=row.get("truncated") is True,
         template=row.get("template") is True,
+        unusable=row.get("unusable") is True,
     )
 
 

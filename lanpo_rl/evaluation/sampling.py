@@ -89,11 +89,12 @@ class SeededModels:
 
 
 class _Watched:
-    """A chat model that remembers which answers were cut: a solution does not say."""
+    """A chat model that remembers what a solution does not say: answers cut, and calls failed."""
 
     def __init__(self, model: ChatModel) -> None:
         self._model = model
         self._cut: set[str] = set()
+        self._failed: set[str] = set()
 
     @property
     def ledger(self) -> Ledger:
@@ -112,13 +113,21 @@ class _Watched:
             conversations, max_tokens=max_tokens, temperature=temperature, stop=stop, role=role
         )
         for asked, answer in zip(conversations, answers, strict=True):
-            if isinstance(answer, Completion) and answer.truncated:
+            if isinstance(answer, Failure):
+                if not answer.answered:
+                    self._failed.add(json.dumps(asked))
+            elif answer.truncated:
                 self._cut.add(json.dumps(asked))
         return answers
 
     def cut(self, solution: Solution) -> bool:
         """Whether any of its texts was cut at the token limit."""
         return any(json.dumps(turn.conversation) in self._cut for turn in solution.turns)
+
+    def unusable(self, solution: Solution) -> bool:
+        """Whether its last answer, behind which nothing is asked, came and was of no use."""
+        last = solution.turns[-1]
+        return bool(last.failure) and json.dumps(last.conversation) not in self._failed
 
 
 class _Unchanged:
@@ -255,6 +264,7 @@ class Evaluator:
                 solution=solution,
                 number=number,
                 truncated=watched.cut(solution),
+                unusable=watched.unusable(solution),
                 template=any(
                     is_template_of(solution.problem, shown[id_])
                     for id_ in _experience_ids(solution)

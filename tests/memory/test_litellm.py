@@ -256,12 +256,17 @@ def under(behaviour: Behaviour, **settings: Any) -> Outcome:
     return Outcome(answer, len(server.requests), pauses, model.ledger.total)
 
 
+# Where the model was heard, and not only the call failed.
+ANSWERED = {"empty content", "null content", "only reasoning", "refusal", "content filter"}
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_tried_again_only_where_that_may_help(name: str) -> None:
     behaviour, requests, reason = FAULTS[name]
     seen = under(behaviour)
     assert isinstance(seen.answer, Failure)
     assert reason in seen.answer.reason
+    assert seen.answer.answered == (name in ANSWERED)
     assert (seen.requests, len(seen.pauses)) == (requests, requests - 1)
     assert (seen.usage.calls, seen.usage.failures) == (requests, requests)
     assert "Traceback" not in seen.answer.reason

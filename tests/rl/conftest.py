@@ -1,7 +1,8 @@
-"""A small trainer on the built-in task, for tests that take a few steps."""
+"""A small trainer on the built-in task, and the `lanpo` command as the shell would call it."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 import torch
 from transformers import PrinterCallback
 
+from lanpo_rl.cli import main
 from lanpo_rl.config import LanpoConfig
 from lanpo_rl.rewards import as_reward
 from lanpo_rl.tasks import LEXICAL_GAMMA, Task, make_hidden_constants
 from lanpo_rl.tiny import TinyPrompts, load_policy, load_tokenizer
 from lanpo_rl.trainer import LanpoTrainer
+from tests.rl.commands import Lanpo, Ran
 
 MakeConfig = Callable[..., LanpoConfig]
 MakeTrainer = Callable[..., LanpoTrainer]
@@ -23,6 +26,21 @@ MakeTrainer = Callable[..., LanpoTrainer]
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def lanpo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lanpo:
+    """Run the `lanpo` command, on a screen of 160 columns."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["lanpo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        captured = capsys.readouterr()
+        return Ran(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +18,10 @@ from lanpo_rl import cli, seeding, training
 from lanpo_rl.cli.common import needs_rl
 from lanpo_rl.tasks import make_hidden_constants
 from lanpo_rl.tiny import load_tokenizer, save_policy
+from tests.rl.commands import Lanpo, Ran
 
 CPU = ("--use_cpu", "true", "--bf16", "false", "--activation_checkpointing", "false")
 NEEDED = ("--model", "m", "--data", "d", *CPU)
-
-
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-Lanpo = Callable[..., Ran]
-
-
-@pytest.fixture
-def lanpo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lanpo:
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["lanpo", *map(str, arguments)])
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as stopped:
-            code = stopped.code or 0
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

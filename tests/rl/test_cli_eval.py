@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +19,18 @@ from lanpo_memory.ledger import Ledger
 from lanpo_memory.pool import open_pool
 from lanpo_memory.testing import ScriptedChatModel
 from lanpo_memory.types import Experience, Failure, Problem
-from lanpo_rl.cli import evaluating, main
+from lanpo_rl.cli import evaluating
 from lanpo_rl.evaluation import making
 from lanpo_rl.tasks import LEXICAL_GAMMA, make_hidden_constants
 from lanpo_rl.tasks.hidden_constants import lesson_text
 from lanpo_rl.tiny import save_policy
-from tests.memory.openai_server import OpenAIServer, Received
+from tests.memory.openai_server import Behaviour, OpenAIServer, Received, error, reply
+from tests.rl.commands import Lanpo, Ran
 
 ROOT = Path(__file__).parents[2]
 TASK = make_hidden_constants(0)
 BOXES = "A box holds {} red apples. How many red apples are in 9 boxes?"
 LESSON = "Multiply the groups by the size of one."
-
-
-@dataclass
-class Ran:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Lanpo = Callable[..., Ran]
-
-
-@pytest.fixture
-def lanpo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lanpo:
-    """Run the `lanpo` command as the shell would."""
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def call(*arguments: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["lanpo", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        captured = capsys.readouterr()
-        return Ran(int(stopped.value.code or 0), captured.out, captured.err)
-
-    return call
 
 
 def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -333,6 +305,45 @@ def test_failed_calls_are_named_left_out_and_asked_again(run: Lanpo, script: Scr
     assert accuracies(out) == {"zero_shot": pytest.approx(2 / 6, abs=1e-6)}
 
 
+SILENT: dict[str, Behaviour] = {
+    "holds 10": reply(None, refusal="I'd rather not."),
+    "holds 12": reply("So far", finish="content_filter"),
+    "holds 13": reply(""),
+    "holds 14": reply(None, finish="length"),  # every token went into hidden thoughts
+    "holds 15": error(400, "no such model"),
+}
+
+
+def test_refusals_are_wrong_answers_and_failed_calls_are_missing(
+    run: Lanpo, out: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+
+    def answer(got: Received) -> Any:
+        found = [each for part, each in SILENT.items() if part in got.text]
+        return found[0] if found else r"\boxed{99}"  # right for 11 boxes
+
+    with OpenAIServer(answer) as server:
+        options = ("--api-base", server.url)
+        ran = run(*options, model="openai/scripted")
+        assert ran.code == 1
+        zero_shot = found(out)["modes"]["zero_shot"]
+        assert (zero_shot["samples"], zero_shot["missing"]) == (5, 1)
+        assert zero_shot["accuracy"]["value"] == pytest.approx(1 / 5)
+        assert zero_shot["accuracy_least"] == pytest.approx(1 / 6, abs=1e-6)
+        assert (zero_shot["unusable"], zero_shot["unanswered"]) == (0.8, 0.8)
+        assert re.search(r"no answer, zero_shot: A box holds 15 .*no such model", ran.err)
+        assert "refused to answer" in ran.err
+        for reason in ("refused to answer", "content filter", "is empty", "raise max_tokens"):
+            assert any(reason in row["failure"] for row in rows(out))
+        asked = len(server.requests)
+        monkeypatch.setitem(SILENT, "holds 15", reply(r"\boxed{135}"))
+        assert run(*options, model="openai/scripted").code == 0
+        assert len(server.requests) == asked + 1, "refusals are not asked for again"
+    assert found(out)["missing"] == 0
+    assert accuracies(out) == {"zero_shot": pytest.approx(2 / 6, abs=1e-6)}
+
+
 def test_a_model_that_answers_nothing_is_not_asked_for_ever(
     run: Lanpo, script: Script, tmp_path: Path
 ):
@@ -502,6 +513,34 @@ def test_an_empty_pool_is_refused(run: Lanpo, script: Script, tmp_path: Path):
     ran = run("--pool", tmp_path / "empty.db")
     assert ran.code == 2
     assert "holds no experiences" in ran.err
+
+
+def test_a_dataset_with_configurations_is_asked_for_one(
+    run: Lanpo, script: Script, tmp_path: Path, out: Path
+):
+    folder = tmp_path / "boxes"
+    for name, first in (("main", 10), ("hard", 100)):
+        (folder / name).mkdir(parents=True)
+        texts = [
+            {"problem": BOXES.format(i), "answer": str(9 * i)} for i in range(first, first + 3)
+        ]
+        lines(folder / name / "test.jsonl", texts)
+    listed = "".join(
+        f"- config_name: {name}\n  data_files:\n  - split: test\n    path: {name}/test.jsonl\n"
+        for name in ("main", "hard")
+    )
+    (folder / "README.md").write_text(f"---\nconfigs:\n{listed}---\n", encoding="utf-8")
+    assert run("--config-name", "hard", data=folder).code == 0
+    assert [re.search(r"holds (\d+)", text)[1] for text in script.asked] == ["100", "101", "102"]  # type: ignore[index]
+    about = found(out)["made_with"]["data"]
+    assert (about["name"], about["configuration"], about["split"]) == ("boxes", "hard", "test")
+    unnamed = run(data=folder)
+    assert unnamed.code == 2
+    assert re.search("Config name is missing.*'main', 'hard'", unnamed.err)
+    assert "easy" in run("--config-name", "easy", data=folder).err
+    refused = run("--config-name", "main")
+    assert (refused.code, len(script.asked)) == (2, 3)
+    assert "one set of rows without configurations; leave 'main' out" in refused.err
 
 
 def test_an_out_that_is_a_file_is_refused(run: Lanpo, script: Script, out: Path):

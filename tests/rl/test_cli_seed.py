@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections import Counter
+from functools import partial
 
 import pytest
 
 from lanpo_memory.testing import ScriptedChatModel
-from lanpo_rl import cli, training
+from lanpo_rl import training
 from lanpo_rl.cli import teaching
 from lanpo_rl.seeding import WrittenLesson, draw_lessons, read_lessons, save_lessons
 from lanpo_rl.seeding import judging as reasons
@@ -21,27 +21,9 @@ from tests.memory.openai_server import OpenAIServer, error, reply
 from tests.rl.seeding_teacher import Teacher, boxes, role_of
 
 
-class Ran:
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-        self.flat = " ".join((out + err).split())
-
-
 @pytest.fixture
-def lanpo(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lanpo", "seed", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stopped:
-            code = stopped.code or 0
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return run
+def seed(lanpo):
+    return partial(lanpo, "seed")
 
 
 @pytest.fixture
@@ -100,19 +82,19 @@ def row(ran, name):
 
 
 def test_a_teacher_over_http_writes_lessons_and_a_second_run_asks_nothing(
-    lanpo, problems, tmp_path, monkeypatch
+    seed, problems, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-mine")
     teacher, out = Teacher(wrong=lambda i: False), tmp_path / "out"
     with OpenAIServer(lambda asked: reply(teacher.answer(asked.text))) as server:
         words = ["--teacher", "openai/scripted", "--problems", problems, "--n", 12]
         words += ["--out", out, "--api-base", server.url, "--batch", 4]
-        ran = lanpo(*words)
+        ran = seed(*words)
         assert ran.code == 0, ran.err
         assert len(server.requests) == 16
         assert {r.body["temperature"] for r in server.requests} == {0.7}
         assert max(Counter(r.text for r in server.requests).values()) == 1
-        again = lanpo(*words)
+        again = seed(*words)
         assert again.code == 0, again.err
         assert len(server.requests) == 16
     lessons = read_lessons(out / "lessons.jsonl")
@@ -126,7 +108,7 @@ def test_a_teacher_over_http_writes_lessons_and_a_second_run_asks_nothing(
         assert "sk-secret" not in path.read_text()
 
 
-def test_faults_of_a_server_cost_nothing_but_another_run(lanpo, problems, tmp_path):
+def test_faults_of_a_server_cost_nothing_but_another_run(seed, problems, tmp_path):
     down = {1, 6, 11}
     teacher = Teacher()
 
@@ -136,7 +118,7 @@ def test_faults_of_a_server_cost_nothing_but_another_run(lanpo, problems, tmp_pa
     with OpenAIServer(answer) as server:
         words = ["--teacher", "openai/scripted", "--problems", problems, "--n", 9]
         words += ["--out", tmp_path / "out", "--api-base", server.url, "--batch", 1]
-        ran = lanpo(*words)
+        ran = seed(*words)
         assert ran.code == 0, ran.err
         assert f"1 {reasons.SILENT}" in ran.flat
         assert "(1 failed)" in ran.err
@@ -144,9 +126,9 @@ def test_faults_of_a_server_cost_nothing_but_another_run(lanpo, problems, tmp_pa
         assert max(first.values()) == 1
 
 
-def test_reasons_of_rejection_stand_in_the_table(lanpo, script, problems, tmp_path):
+def test_reasons_of_rejection_stand_in_the_table(seed, script, problems, tmp_path):
     script.teacher = Teacher(spoils={("inter", i): "nothing" for i in range(10, 40) if i % 3})
-    ran = lanpo("--teacher", "t", "--problems", problems, "--n", 15, "--out", tmp_path / "out")
+    ran = seed("--teacher", "t", "--problems", problems, "--n", 15, "--out", tmp_path / "out")
     assert ran.code == 0, ran.err
     _, wanted, asked, kept, why = row(ran, "inter")
     assert (wanted, kept) == ("5", "5")
@@ -155,7 +137,7 @@ def test_reasons_of_rejection_stand_in_the_table(lanpo, script, problems, tmp_pa
     assert int(right) < int(of)
 
 
-def test_columns_markers_and_shares(lanpo, script, tmp_path):
+def test_columns_markers_and_shares(seed, script, tmp_path):
     rows = [
         {"question": boxes(i).problem.text, "reply": f"9 times.\n#### {9 * i}"}
         for i in range(10, 20)
@@ -163,25 +145,25 @@ def test_columns_markers_and_shares(lanpo, script, tmp_path):
     data = write(tmp_path / "gsm.jsonl", rows)
     words = ["--teacher", "t", "--problems", data, "--n", 4, "--shares", "1:0:1"]
     words += ["--problem-column", "question", "--answer-column", "reply"]
-    ran = lanpo(*words, "--answer_marker", "####", "--out", tmp_path / "out")
+    ran = seed(*words, "--answer_marker", "####", "--out", tmp_path / "out")
     assert ran.code == 0, ran.err
     lessons = read_lessons(tmp_path / "out" / "lessons.jsonl")
     assert Counter(x.skill for x in lessons) == {"summarise": 2, "intra": 2}
 
 
-def test_one_sided_reflections_are_pointed_out(lanpo, script, problems, tmp_path):
+def test_one_sided_reflections_are_pointed_out(seed, script, problems, tmp_path):
     words = ["--teacher", "t", "--problems", problems, "--n", 6]
-    assert "reflections confirm" not in lanpo(*words, "--n", 60, "--out", tmp_path / "mixed").flat
+    assert "reflections confirm" not in seed(*words, "--n", 60, "--out", tmp_path / "mixed").flat
     script.teacher = Teacher(wrong=lambda i: False)
-    ran = lanpo(*words, "--out", tmp_path / "right")
+    ran = seed(*words, "--out", tmp_path / "right")
     assert "note: 2 of 2 reflections confirm their attempt" in ran.flat
 
 
 def test_where_problems_run_out_what_there_is_stays_and_the_way_on_is_named(
-    lanpo, script, problems, tmp_path, policy
+    seed, script, problems, tmp_path, policy
 ):
     out = tmp_path / "out"
-    ran = lanpo(
+    ran = seed(
         "--teacher", "t", "--problems", problems, "--n", 300, "--out", out, "--model", policy
     )
     assert ran.code == 1
@@ -191,21 +173,21 @@ def test_where_problems_run_out_what_there_is_stays_and_the_way_on_is_named(
     assert not (out / "model").exists()
 
 
-def test_a_budget_is_an_error_that_says_how_far_it_came(lanpo, script, problems, tmp_path):
+def test_a_budget_is_an_error_that_says_how_far_it_came(seed, script, problems, tmp_path):
     out = tmp_path / "out"
     words = ["--teacher", "t", "--problems", problems, "--n", 30, "--out", out]
-    ran = lanpo(*words, "--max-calls", 25)
+    ran = seed(*words, "--max-calls", 25)
     assert ran.code == 2
     n = len(read_lessons(out / "lessons.jsonl"))
     assert n > 0
     assert f"{n} lessons of 30 are in {out / 'lessons.jsonl'}; the same command" in ran.flat
     assert row(ran, "summarise") is not None
     first = set(script.asked)
-    assert lanpo(*words).code == 0
+    assert seed(*words).code == 0
     assert not first & set(script.asked)
 
 
-def test_ctrl_c_keeps_all_that_was_answered(lanpo, script, problems, tmp_path):
+def test_ctrl_c_keeps_all_that_was_answered(seed, script, problems, tmp_path):
     usual = script.teacher
 
     def interrupted(messages):
@@ -215,18 +197,18 @@ def test_ctrl_c_keeps_all_that_was_answered(lanpo, script, problems, tmp_path):
 
     script.teacher = interrupted
     words = ["--teacher", "t", "--problems", problems, "--n", 9, "--out", tmp_path / "out"]
-    ran = lanpo(*words)
+    ran = seed(*words)
     assert ran.code == 130
     assert "the same command goes on" in ran.err
     assert len(read_lessons(tmp_path / "out" / "lessons.jsonl")) == 6
     script.teacher = usual
-    assert lanpo(*words).code == 0
+    assert seed(*words).code == 0
     assert {role_of(text) for text in script.asked} == {"inter"}
 
 
-def test_a_teacher_that_answers_nothing_is_found_out(lanpo, problems, tmp_path):
+def test_a_teacher_that_answers_nothing_is_found_out(seed, problems, tmp_path):
     with OpenAIServer(error(401, "no such key")) as server:
-        ran = lanpo(
+        ran = seed(
             "--teacher", "openai/x", "--problems", problems, "--api-base", server.url,
             "--out", tmp_path / "out",
         )  # fmt: skip
@@ -235,8 +217,8 @@ def test_a_teacher_that_answers_nothing_is_found_out(lanpo, problems, tmp_path):
     assert "the model answered none of" in ran.err
 
 
-def test_a_local_folder_is_a_teacher_too(lanpo, problems, tmp_path, policy):
-    ran = lanpo(
+def test_a_local_folder_is_a_teacher_too(seed, problems, tmp_path, policy):
+    ran = seed(
         "--teacher", policy, "--problems", problems, "--n", 3, "--out", tmp_path / "out",
         "--answer-tokens", 4,
     )  # fmt: skip
@@ -263,12 +245,12 @@ def tiny_teacher(task):
     return answer
 
 
-def test_a_teacher_and_a_student_in_one_command(lanpo, script, tmp_path, policy):
+def test_a_teacher_and_a_student_in_one_command(seed, script, tmp_path, policy):
     task = make_hidden_constants(0)
     script.teacher = tiny_teacher(task)
     rows = [{"problem": e.problem.text, "answer": e.answer} for e in task.train[:40]]
     data, out = write(tmp_path / "tiny.jsonl", rows), tmp_path / "out"
-    ran = lanpo(
+    ran = seed(
         "--teacher", "t", "--problems", data, "--prompts", "tiny", "--n", 24, "--out", out,
         "--model", policy, "--use-cpu", "--batch-size", 8, "--learning-rate", 1e-4,
     )  # fmt: skip
@@ -293,9 +275,9 @@ def lessons(tmp_path):
     return path
 
 
-def test_lessons_that_are_there_need_no_teacher(lanpo, lessons, policy, tmp_path):
+def test_lessons_that_are_there_need_no_teacher(seed, lessons, policy, tmp_path):
     out = tmp_path / "out"
-    ran = lanpo(
+    ran = seed(
         "--data", lessons, "--model", policy, "--out", out, "--use-cpu", "--max-length", 30,
         "--epochs", 2, "--batch-size", 4, "--device-batch-size", 2,
     )  # fmt: skip
@@ -306,7 +288,7 @@ def test_lessons_that_are_there_need_no_teacher(lanpo, lessons, policy, tmp_path
     assert used + left_out == 20
     assert 0 < left_out < 20
     assert (out / "model" / "config.json").is_file()
-    again = lanpo("--data", lessons, "--model", policy, "--out", out, "--use-cpu")
+    again = seed("--data", lessons, "--model", policy, "--out", out, "--use-cpu")
     one_line(again, "is there already")
 
 
@@ -339,42 +321,42 @@ def test_lessons_that_are_there_need_no_teacher(lanpo, lessons, policy, tmp_path
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_what_makes_no_sense_is_one_line_and_nobody_is_asked(
-    lanpo, script, tmp_path, monkeypatch, words, part
+    seed, script, tmp_path, monkeypatch, words, part
 ):
     monkeypatch.chdir(tmp_path)
-    one_line(lanpo(*words), part)
+    one_line(seed(*words), part)
     assert script.models == []
 
 
-def test_problems_that_cannot_be_used_are_named(lanpo, script, tmp_path):
+def test_problems_that_cannot_be_used_are_named(seed, script, tmp_path):
     data = write(tmp_path / "p.jsonl", [{"problem": "1 + 1?", "answer": "2"}, {"problem": "x"}])
-    ran = lanpo("--teacher", "t", "--problems", data, "--out", tmp_path / "out")
+    ran = seed("--teacher", "t", "--problems", data, "--out", tmp_path / "out")
     assert ran.code == 2
     assert "line 2: has no column 'answer'" in ran.err
     assert script.models == []
 
 
-def test_a_wrong_student_is_found_out_before_the_teacher_is_paid(lanpo, script, problems, tmp_path):
+def test_a_wrong_student_is_found_out_before_the_teacher_is_paid(seed, script, problems, tmp_path):
     words = ["--teacher", "t", "--problems", problems, "--n", 3, "--out", tmp_path / "out"]
-    one_line(lanpo(*words, "--model", "./nowhere"), "there is no model in ./nowhere")
+    one_line(seed(*words, "--model", "./nowhere"), "there is no model in ./nowhere")
     endless = tmp_path / "endless"
     save_policy(endless)
     (endless / "chat_template.jinja").write_text(
         "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     )
-    ran = lanpo(*words, "--model", endless)
+    ran = seed(*words, "--model", endless)
     assert ran.code == 2
     assert "would not learn to stop" in ran.err
     assert script.models == []
 
 
-def test_files_of_something_else_are_not_touched(lanpo, script, problems, tmp_path):
+def test_files_of_something_else_are_not_touched(seed, script, problems, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     words = ["--teacher", "t", "--problems", problems, "--out", out]
     for name in ("lessons.jsonl", "answers.jsonl"):
         (out / name).write_text("my notes\n")
-        one_line(lanpo(*words), str(out / name))
+        one_line(seed(*words), str(out / name))
         assert (out / name).read_text() == "my notes\n"
         (out / name).unlink()
     assert script.models == []

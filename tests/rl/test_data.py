@@ -115,7 +115,8 @@ def test_one_id_for_two_problems_is_refused(file):
 def test_nothing_to_train_on(file, tmp_path):
     refused(file(), "holds no rows")
     refused(file("", " "), "holds no rows")
-    refused(tmp_path / "none.jsonl", f"there is no file or folder {tmp_path / 'none.jsonl'}")
+    missing = tmp_path / "none.jsonl"
+    assert refused(missing) == f"there is no file or folder {missing}; check the path"
     refused("none.csv", "there is no file or folder none.csv")
     refused(file("x", name="problems.txt"), "is not a JSON Lines file (.jsonl); convert it")
 
@@ -134,6 +135,30 @@ def test_a_folder_of_data_files_is_read_offline(tmp_path, layout):
     assert load(folder)["problem"][:] == ["1 + 1?", "1 + 2?"]
     if layout != "saved":
         refused(folder, "cannot load", "train", split="nonsense")
+
+
+def test_a_configuration_is_chosen_by_its_name(tmp_path, file):
+    folder = tmp_path / "data"
+    for name, row in (("main", ROWS[0]), ("other", ROWS[1])):
+        Dataset.from_list([row]).to_json(folder / name / "train.jsonl")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: main\n  data_files: main/train.jsonl\n"
+        "- config_name: other\n  data_files: other/train.jsonl\n---\n"
+    )
+    assert load(folder, config="main")["problem"][:] == ["1 + 1?"]
+    assert load(folder, config="other")["problem"][:] == ["1 + 2?"]
+    refused(folder, "cannot load", "Config name is missing", "['main', 'other']")
+    refused(folder, "cannot load", "'third' not found", config="third")
+    refused(file(ROWS[0]), "without configurations; leave 'main' out", config="main")
+    Dataset.from_list([ROWS[0]]).save_to_disk(tmp_path / "saved")
+    refused(tmp_path / "saved", "without configurations; leave 'main' out", config="main")
+
+
+def test_a_folder_in_the_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Dataset.from_list([ROWS[0]]).to_json(tmp_path / "data" / "train.jsonl")
+    assert load("~/data")["problem"][:] == ["1 + 1?"]
+    refused("~/none", "there is no file or folder ~/none")
 
 
 def test_a_bad_row_of_a_folder_is_named_with_its_number(tmp_path):

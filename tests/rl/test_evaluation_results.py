@@ -120,6 +120,31 @@ def test_an_empty_answer_is_a_wrong_one():
     empty = Turn(conversation=[], failure="the model answered with nothing", usage=Usage(calls=1))
     found = results([sample(A, empty), sample(B, 5)]).mode("zero_shot")
     assert (found.accuracy.value, found.missing, found.unanswered) == (0.5, 0, 0.5)
+    assert found.unusable == 0.5
+
+
+def test_a_refusal_is_a_wrong_answer_and_no_missing_one():
+    usage = Usage(calls=1, failures=1)
+    refusal = Turn(conversation=[], failure="the model refused to answer", usage=usage)
+    heard = results([sample(A, refusal, unusable=True), sample(B, 5)])
+    found = heard.mode("zero_shot")
+    assert (found.accuracy.value, found.accuracy_least, found.missing) == (0.5, 0.5, 0)
+    assert (found.unanswered, found.unusable) == (0.5, 0.5)
+    assert heard.right["1"]["zero_shot"] == (False,)
+    assert "| refused or empty | 0.500 |" in as_markdown(heard, {})
+    lost = results([sample(A, refusal), sample(B, 5)]).mode("zero_shot")
+    assert (lost.accuracy.value, lost.accuracy_least, lost.missing) == (1.0, 0.5, 1)
+
+
+def test_a_refused_reflection_leaves_a_right_answer_right():
+    mode: SolveMode = "self_correct"
+    refusal = Turn(conversation=[], failure="the model refused to answer", usage=Usage(calls=1))
+    first = turn(r"\boxed{4}")
+    solution = Solution(
+        problem=A.problem, mode=mode, answer="4", text=first.text, turns=(first, refusal)
+    )
+    found = results([Sample(solution, unusable=True)], [A]).mode(mode)
+    assert (found.accuracy.value, found.unusable, found.right_to_wrong) == (1.0, 1.0, 0)
 
 
 def test_a_mode_without_samples_has_no_figure():

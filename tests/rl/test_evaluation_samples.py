@@ -123,6 +123,31 @@ def test_a_reflection_that_brings_no_answer_fails_the_sample():
     assert sample.failed, "but this is no sample of the mode"
 
 
+def test_a_refusal_is_an_answer_and_says_nothing_usable():
+    refusal = Failure(reason="the model refused to answer", text="No.", answered=True)
+    model = ScriptedChatModel([refusal, Failure(reason="busy"), "", r"\boxed{3}"])
+    samples = drawn(Evaluator(model), [*PROBLEMS, Problem(text="One more?")])
+    assert [sample.failed for sample in samples] == [False, True, False, False]
+    assert [sample.unusable for sample in samples] == [True, False, True, False]
+    assert samples[0].solution.failure == "the model refused to answer"
+    assert [sample.solution.answer for sample in samples] == [None, None, None, "3"]
+
+
+def test_a_reflection_that_is_refused_leaves_the_answer_before_it():
+    refusal = Failure(reason="the model refused to answer", answered=True)
+    model = ScriptedChatModel([r"\boxed{3}", refusal])
+    [sample] = drawn(Evaluator(model, modes=("self_correct",)), PROBLEMS[:1])
+    assert (sample.failed, sample.unusable, sample.solution.answer) == (False, True, "3")
+
+
+def test_a_prompt_that_does_not_fit_is_a_failed_call():
+    models = SeededModels(load_policy(), load_tokenizer())
+    evaluator = Evaluator(models(0), prompts=TinyPrompts(), max_tokens=100_000, reseed=models)
+    [sample] = drawn(evaluator, BLIND[:1])
+    assert (sample.failed, sample.unusable) == (True, False)
+    assert "the context of 'Qwen2ForCausalLM' ends at 256" in sample.solution.failure
+
+
 def test_a_text_that_was_cut_is_marked_in_any_turn():
     cut = Completion(text=r"so \boxed{3} and", truncated=True)
     model = ScriptedChatModel([cut, "fine", "fine", cut])
@@ -232,6 +257,27 @@ def test_what_was_written_is_read_again(path: Path):
     write(path, samples[5:])
     with SampleFile(path, SETTINGS) as file:
         assert file.finished == {sample.key for sample in samples}
+        assert list(file.samples()) == samples
+
+
+def test_a_refusal_is_kept_and_not_asked_again(path: Path):
+    refusal = Failure(reason="the model refused to answer", answered=True)
+    samples = drawn(Evaluator(ScriptedChatModel(lambda _: refusal)))
+    write(path, samples)
+    with SampleFile(path, SETTINGS) as file:
+        assert list(file.samples()) == samples
+        assert not any(sample.failed for sample in file.samples())
+        assert drawn(Evaluator(ScriptedChatModel([])), finished=file.finished) == []
+
+
+def test_a_file_from_before_refusals_were_marked_is_read(path: Path):
+    samples = some()
+    write(path, samples)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        del row["unusable"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with SampleFile(path, SETTINGS) as file:
         assert list(file.samples()) == samples
 
 
