@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -57,13 +57,21 @@ NamespaceOption = Annotated[str, typer.Option(help="Namespace within the pool.",
 Function = TypeVar("Function", bound=Callable[..., None])
 
 
-def command(name: str | None = None, *, of: typer.Typer = app) -> Callable[[Function], Function]:
-    """Register a command; typer would keep the line ends of its docstring at any width."""
+def command(
+    name: str | None = None, *, of: typer.Typer = app, **settings: Any
+) -> Callable[[Function], Function]:
+    """Register a command; typer would keep the line ends of its docstring at any width.
+
+    Args:
+        name: what it is called; by default as the function.
+        of: the application.
+        settings: of `typer.Typer.command`.
+    """
 
     def register(function: Function) -> Function:
         paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
         text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-        return of.command(name, help=text)(function)
+        return of.command(name, help=text, **settings)(function)
 
     return register
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -27,10 +29,28 @@ app = typer.Typer(
 )
 app.add_typer(pool_app, name="pool")
 app.add_typer(tools)
-app.command()(demo)
+command(of=app)(demo)
 command("eval", of=app)(evaluate)
-app.command()(seed)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
+command(of=app)(seed)
+_ANY = {"allow_extra_args": True, "ignore_unknown_options": True}  # `train` has a parser of its own
+command(of=app, context_settings=_ANY)(train)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lanpo {version('lanpo')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _lanpo(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def train(
 
     --preset is recommended, paper or grpo. --config FILE.yaml holds any options. Every field of
     LanpoConfig, and so of TRL's GRPOConfig, is an option: see --help-all. The memory's own options
-    are listed in docs/getting-started.md. Without a GPU add --use_cpu true --bf16 false.
+    are listed in docs/training.md. Without a GPU add --use_cpu true --bf16 false.
 
     Example: lanpo train --model Qwen/Qwen3-0.6B --data problems.jsonl --output_dir runs/mine
     """
