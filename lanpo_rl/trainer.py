@@ -354,8 +354,8 @@ def _check_parts(args: LanpoConfig, given: dict[str, Any]) -> None:
 def _check_images(args: LanpoConfig, row: dict[str, Any]) -> None:
     if (args.distills or args.samples_in_turns) and {"image", "images"} & set(row):
         raise ConfigError(
-            "rows with images train with objective='in_context' and gate='always' only: bare prompts "
-            "and second turns are made of text"
+            "rows with images train with objective='in_context' and gate='always' only: bare "
+            "prompts and second turns are made of text"
         )
 
 
