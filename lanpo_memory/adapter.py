@@ -435,8 +435,8 @@ class PoolAdapter:
 
         Raises:
             PoolFormatError: the folder holds no saved adapter.
-            ConfigError: it was saved with another seed, mode, retriever, embedder or pool. An
-                empty pool is no other one: it is filled.
+            ConfigError: it was saved with another seed, mode, retriever, embedder, gamma or pool.
+                An empty pool is no other one: it is filled.
         """
         try:
             state = json.loads((folder / "adapter.json").read_text(encoding="utf-8"))
@@ -459,6 +459,7 @@ class PoolAdapter:
             "retriever": self.pool.retriever.fingerprint,
             "embedder": self.pool.embedder.fingerprint if self.pool.embedder else None,
             "namespace": self.pool.store.namespace,
+            "gamma": round(self.guide.gamma, 12),
         }
 
 

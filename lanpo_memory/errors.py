@@ -83,6 +83,10 @@ class MissingExtraError(LanpoError, ImportError):
         )
         self.package, self.extra = package, extra
 
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Errors travel between processes."""
+        return type(self), (self.package, self.extra)
+
 
 class PromiseError(LanpoError, NotImplementedError):
     """A store refuses an operation that it does not promise, instead of half doing it."""

@@ -12,7 +12,7 @@ from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.snapshots import digest_of, header, read_snapshot, write_snapshot
 from lanpo_memory.types import Promise
 
-__all__ = ["check_mark", "mark", "set_aside"]
+__all__ = ["check_mark", "mark", "new_mark", "set_aside"]
 
 _KINDS = ("experience", "attempt", "exposure", "failure")
 
@@ -33,6 +33,12 @@ def mark(pool: ExperiencePool) -> str | None:
     return found.decode()
 
 
+def new_mark(pool: ExperiencePool) -> None:
+    """Give a pool another name: what was saved under the old one does not belong to it any more."""
+    if Promise.CACHE in pool.store.promises:
+        pool.store.cache([(f"pool-mark|{pool.store.namespace}", uuid.uuid4().hex.encode())])
+
+
 def check_mark(pool: ExperiencePool, expected: str | None, *, place: Path) -> None:
     """Make sure that a pool is the one that was saved, or holds nothing that could be lost.
 
@@ -45,8 +51,9 @@ def check_mark(pool: ExperiencePool, expected: str | None, *, place: Path) -> No
         pool.store.cache([(f"pool-mark|{pool.store.namespace}", expected.encode())])
     elif mark(pool) != expected:
         raise ConfigError(
-            f"the pool is not the one saved in {place}, and going on would replace what it holds; "
-            "name the pool of that run, or an empty one or another namespace"
+            f"the pool is not the one saved in {place}, or another run has begun in it since, and "
+            "going on would replace what it holds; name the pool of that run, or a new one, which "
+            "is filled from the checkpoint"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-__all__ = ["Boundaries", "StageTimes", "Watching"]
+__all__ = ["Boundaries", "StageTimes", "Watching", "micro_steps"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,19 +31,21 @@ class StageTimes(TrainerCallback):
             trainer._lanpo_metric(f"{stage}_ms", 1000 * seconds)
 
 
+def micro_steps(args: Any) -> int:
+    """Backward passes over one generation: after them its rollouts are used up."""
+    return int(args.steps_per_generation) * int(args.num_iterations)
+
+
 class Boundaries(TrainerCallback):
-    """Moves checkpoints to where a generation has been used up: nothing half used is lost.
+    """Moves checkpoints to where a generation has been used up: nothing half used is lost."""
 
-    Args:
-        steps: optimizer steps from one boundary to the next.
-    """
-
-    def __init__(self, steps: int) -> None:
-        self._steps, self._due, self._said = steps, False, False
+    def __init__(self, trainer: Any) -> None:
+        self._trainer, self._due, self._said = trainer, False, False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         """Put a checkpoint off to the next boundary; one at the very end cannot be."""
-        on_boundary = state.global_step % self._steps == 0
+        # Counted in backward passes: the last step of an epoch may have fewer than the others.
+        on_boundary = self._trainer._step % micro_steps(args) == 0
         if on_boundary and self._due:
             control.should_save, self._due = True, False
         elif control.should_save and not on_boundary and state.global_step < state.max_steps:
@@ -58,10 +60,9 @@ class Boundaries(TrainerCallback):
     def _say(self, step: int) -> None:
         if not self._said:
             _log.warning(
-                "the checkpoint due at step %d waits for the next generation boundary: rollouts "
-                "last for %d steps, and a run can only go on where they end",
+                "the checkpoint due at step %d waits for the next generation boundary: a run can "
+                "only go on where its rollouts are used up",
                 step,
-                self._steps,
             )
         self._said = True
 

@@ -14,10 +14,12 @@ from lanpo_memory.protocols import ExperienceAdapter
 from lanpo_memory.rewinding import set_aside
 from lanpo_memory.snapshots import write_whole
 
-__all__ = ["last_complete", "load_state", "restore_memory", "save_state"]
+__all__ = ["TRAINER_STATE", "last_complete", "load_state", "restore_memory", "save_state"]
 
 _FOLDER = "lanpo"
 _STATE = "trainer.json"
+TRAINER_STATE = "trainer_state.json"
+"""What transformers writes last of a checkpoint."""
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -25,15 +27,19 @@ def save_state(checkpoint: Path, memory: ExperienceAdapter, state: dict[str, Any
     """Write memory and state into a checkpoint, the state last: with it the memory is whole.
 
     Raises:
-        PoolWriteError: the disk refused. Nothing of ours is left in the checkpoint then; those
-            before it are as they were.
+        PoolWriteError: the disk refused. What was there before is as it was.
     """
-    folder = checkpoint / _FOLDER
+    folder, beside = checkpoint / _FOLDER, checkpoint / f".{_FOLDER}-new"
     try:
-        memory.save(folder)
-        write_whole(folder / _STATE, json.dumps(state))
-    except (LanpoError, OSError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        memory.save(beside)
+        write_whole(beside / _STATE, json.dumps(state))
+        # What may lie there of an earlier run is no whole checkpoint from here on.
+        (checkpoint / TRAINER_STATE).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+        beside.replace(folder)
+    except (LanpoError, OSError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
         raise PoolWriteError(
             f"no checkpoint at step {state['step']}: {error}. Nothing is lost: the pool holds all "
             "that was learned, and earlier checkpoints are as they were. Make room and resume"
@@ -95,10 +101,19 @@ def _unused(folder: Path, name: str) -> Path:
     return path
 
 
+def _can_be_resumed(checkpoint: Path) -> bool:
+    try:
+        load_state(checkpoint)
+    except ConfigError:
+        return False
+    return True
+
+
 def last_complete(output_dir: Path) -> Path:
     """Return the newest checkpoint that was written to its end.
 
-    A run that was killed while it saved leaves half a checkpoint, which is passed over.
+    A run that was killed while it saved leaves half a checkpoint, which is passed over; so is one
+    between two generations.
 
     Raises:
         ConfigError: there is none.
@@ -107,9 +122,11 @@ def last_complete(output_dir: Path) -> Path:
         int(match[1]): path
         for path in (output_dir.iterdir() if output_dir.is_dir() else ())
         if (match := _NAME.fullmatch(path.name))
-        and (path / "trainer_state.json").is_file()
-        and (path / _FOLDER / _STATE).is_file()
+        and (path / TRAINER_STATE).is_file()
+        and _can_be_resumed(path)
     }
     if not found:
-        raise ConfigError(f"there is no whole checkpoint in {output_dir} to resume from")
+        raise ConfigError(
+            f"there is no whole checkpoint in {output_dir} to resume from; start anew"
+        )
     return found[max(found)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
+
+from lanpo_memory.errors import LanpoError
 
 __all__ = ["from_main", "gathered", "spread"]
 
@@ -28,11 +31,20 @@ def from_main(accelerator: Accelerator, make: Callable[[], T]) -> T:
         except Exception as error:
             if accelerator.num_processes == 1:
                 raise
-            box[1] = error  # the others would wait for ever
+            box[1] = _travelling(error)  # the others would wait for ever
     broadcast_object_list(box)
     if box[1] is not None:
         raise box[1]
     return box[0]  # type: ignore[no-any-return]
+
+
+def _travelling(error: Exception) -> Exception:
+    """The error, or, where it cannot be sent to another process, what it says."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - whatever its class does on the way
+        return LanpoError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def spread(

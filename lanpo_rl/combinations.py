@@ -43,6 +43,12 @@ def _layout(config: LanpoConfig) -> Iterator[str]:
             "it is its own baseline and teaches nothing in context; guide two or more, or use "
             "objective='both'"
         )
+    elif group - guided == 1:
+        yield (
+            f"guided_fraction {config.guided_fraction} of {group} generations leaves one scratch "
+            "rollout: it is its own baseline and never learns; use a smaller fraction or more "
+            "generations"
+        )
     if config.use_vllm and config.vllm_mode == "server":
         yield (
             "vLLM server mode samples one prompt for a whole group: use group_layout='shared', or "
@@ -69,6 +75,12 @@ def _advantages(config: LanpoConfig) -> Iterator[str]:
 def _gate(config: LanpoConfig) -> Iterator[str]:
     if config.gate != "always" and config.mode == "none":
         yield f"gate {config.gate!r} has nothing to open in mode none; leave it at 'always'"
+    always = config.feedback_ratio == 1.0 and config.feedback_ratio_end in (None, 1.0)
+    if config.gate == "when_failing" and config.group_layout == "shared" and always:
+        yield (
+            "gate 'when_failing' in shared groups goes by groups without guidance, and with "
+            "feedback_ratio=1 there are none; lower it, or use group_layout='mixed'"
+        )
     if config.gate == "all_wrong":
         if config.mode == "inter":
             yield (

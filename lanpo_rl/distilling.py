@@ -43,7 +43,7 @@ def bare_batch(
     """
     batch = {"lanpo_advantages": advantages}
     for name, rows, side in (("prompt", prompts, "left"), ("completion", solutions, "right")):
-        tensors = [torch.tensor(row) for row in rows]
+        tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
         ones = [torch.ones_like(t) for t in tensors]
         batch[f"lanpo_{name}_ids"] = pad(tensors, fill, side)
         batch[f"lanpo_{name}_mask"] = pad(ones, 0, side)

@@ -50,14 +50,14 @@ class FrozenPolicy:
         ledger: counts the calls of all ranks and may hold a budget.
 
     Raises:
-        ConfigError: a policy with adapters whose weights are spread over ranks.
+        ConfigError: weights that may be spread over ranks.
     """
 
     def __init__(self, trainer: Any, model: Any | None, *, ledger: Ledger | None = None) -> None:
-        if model is None and (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
+        if trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
             raise ConfigError(
-                "summarizer_weights='frozen' with adapters needs the whole base model on each rank;"
-                " use summarizer_weights='current', or train without DeepSpeed and FSDP"
+                "summarizer_weights='frozen' needs whole weights on each rank; use 'current', or "
+                "train without DeepSpeed and FSDP"
             )
         self._trainer, self._model = trainer, model
         self.ledger = Ledger() if ledger is None else ledger

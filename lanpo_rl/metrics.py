@@ -94,7 +94,8 @@ def entropy_metrics(sums: Sequence[float]) -> dict[str, float]:
 
 def flip_metrics(task_N: Tensor, looked_at: dict[int, int], above: float) -> dict[str, float]:
     """What became of fresh attempts that were reflected on: shares of those right, and wrong."""
-    pairs = [(float(task_N[a]) > above, float(task_N[b]) > above) for b, a in looked_at.items()]
+    scores = [(float(task_N[a]), float(task_N[b])) for b, a in looked_at.items()]
+    pairs = [(a > above, b > above) for a, b in scores if a == a and b == b]  # scored ones
     metrics: dict[str, float] = {}
     if wrong := [now for before, now in pairs if not before]:
         metrics["flips_to_right"] = _mean(wrong)

@@ -65,7 +65,8 @@ class Plan:
             self.guided_PG[p] = torch.tensor([bool(g) for g in self.guidance_PG[p]])
         for i, (row, guidance) in enumerate(zip(self.rows, self.guidance_N[self.own], strict=True)):
             row["prompt"] = guidance.apply(self.bare[i]) if guidance else self.bare[i]
-            row["lanpo_guidance"] = guidance.kind
+            if "lanpo_guidance" in row:
+                row["lanpo_guidance"] = guidance.kind
 
     # ------------------------------------------------------------------ in turns
 

@@ -77,7 +77,8 @@ class PolicyModel:
     ) -> list[Completion | Failure]:
         """This rank's share."""
         trainer = self._trainer
-        prompts, images, fields = trainer._tokenize_prompts(conversations)
+        with swapped(trainer, {"environment_factories": None, "tools": []}):  # not its rollouts
+            prompts, images, fields = trainer._tokenize_prompts(conversations)
         completions, _ = trainer._generate_single_turn(prompts, images, fields, 1)
         texts = trainer.processing_class.batch_decode(completions, skip_special_tokens=True)
         end = trainer._tokenizer.eos_token_id

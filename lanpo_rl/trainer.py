@@ -37,7 +37,7 @@ from lanpo_memory.types import (
     Rollout,
 )
 from lanpo_rl.alarms import Alarms, Canary, LessonsShown, default_alarms
-from lanpo_rl.callbacks import Boundaries, StageTimes, Watching
+from lanpo_rl.callbacks import Boundaries, StageTimes, Watching, micro_steps
 from lanpo_rl.clock import StageClock
 from lanpo_rl.collective import from_main, gathered
 from lanpo_rl.config import LanpoConfig
@@ -48,6 +48,7 @@ from lanpo_rl.plans import Outcome, Plan
 from lanpo_rl.policy import PolicyModel
 from lanpo_rl.rewards import SectionReward, checked, completion_text
 from lanpo_rl.rows import SeenProblems, check_dataset, problem_of
+from lanpo_rl.swapping import swapped
 
 __all__ = ["LanpoTrainer"]
 
@@ -89,14 +90,18 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         _check_parts(args, kwargs)
         dataset = positional[0] if positional else kwargs.get("train_dataset")
         check_dataset(dataset)
-        self._lanpo_seen = None if hasattr(dataset, "__len__") else SeenProblems()
+        self._lanpo_seen = SeenProblems() if _made_on_the_way(dataset) else None
         self._lanpo_prompts: Prompts = EnglishPrompts() if prompts is None else prompts
         funcs = list(reward_funcs) if isinstance(reward_funcs, list) else [reward_funcs]
-        funcs = [checked(func) for func in funcs]
+        funcs = [checked(func) for func in funcs if func is not None]
+        weights = args.reward_weights
         if args.guides and args.header_bonus and _has_sections(self._lanpo_prompts, args.mode):
             funcs.append(SectionReward(self._lanpo_prompts, bonus=args.header_bonus))
-            if args.reward_weights is not None:
-                args.reward_weights = [*args.reward_weights, 1.0]
+            if weights is not None:
+                args.reward_weights = [*weights, 1.0]
+            processing = kwargs.get("reward_processing_classes")
+            if isinstance(processing, list):
+                kwargs["reward_processing_classes"] = [*processing, None]
         frozen, adapters = None, _has_adapters(model, kwargs)
         if args.summarizer_weights == "frozen" and not adapters:
             frozen = frozen_copy(model, args.model_init_kwargs)
@@ -106,6 +111,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         self._lanpo_entropies: Tensor | None = None
         self._lanpo_clock, self._lanpo_stepped = StageClock(), time.perf_counter()
         super().__init__(model, funcs, args, *positional, **kwargs)
+        args.reward_weights = weights  # the settings are the caller's
         self._lanpo_bonus = [i for i, f in enumerate(funcs) if isinstance(f, SectionReward)]
         self._lanpo_check_groups()
         self._lanpo_prompt_tokens: dict[str, int] = {}
@@ -125,9 +131,9 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         self._lanpo_failing: dict[str, bool] = {}  # problem id -> no scratch rollout was right
         self._lanpo_lessons = LessonsShown()
         self._lanpo_alarms = _alarms(args, alarms)
-        self._lanpo_canary = self._lanpo_new_canary()
-        self._lanpo_boundary = _steps_between_generations(args)
-        for callback in (StageTimes(self), Boundaries(self._lanpo_boundary), Watching(self)):
+        self._lanpo_canary = self._lanpo_new_canary() if memory is None else None
+        _check_saving(args)
+        for callback in (StageTimes(self), Boundaries(self), Watching(self)):
             self.add_callback(callback)
         if args.outcome_gated:
             _log.info("guidance is outcome-gated (%s): it is not reward-agnostic", args.gate)
@@ -173,9 +179,8 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         if not self.model.training:
-            return super()._generate_and_score_completions(  # type: ignore[no-any-return]
-                [{**row, "lanpo_guidance": "none"} for row in inputs]
-            )
+            rows = [{**row, **self._lanpo_unguided()} for row in inputs]
+            return super()._generate_and_score_completions(rows)  # type: ignore[no-any-return]
         with self._lanpo_clock("other"):
             plan = self._lanpo_guide(inputs)
             self._lanpo_plan = plan
@@ -190,7 +195,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
             )
             observation = self._lanpo_tell(plan, rollouts)
             self._lanpo_weigh(batch, plan, outcome)
-            self._lanpo_measure(batch, plan, outcome, rollouts, observation)
+            self._lanpo_measure(plan, outcome, rollouts, observation)
         return batch  # type: ignore[no-any-return]
 
     def _lanpo_guide(self, inputs: list[dict[str, Any]]) -> Plan:
@@ -203,7 +208,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         self._lanpo_measure_prompts(inputs, problems_P)
         plan = Plan(
             step=step,
-            rows=[{**row, "lanpo_guidance": "none"} for row in inputs],
+            rows=[{**row, **self._lanpo_unguided()} for row in inputs],
             bare=[row["prompt"] for row in inputs],
             problems_P=problems_P,
             group=group,
@@ -222,6 +227,10 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
                 )
         return plan
 
+    def _lanpo_unguided(self) -> dict[str, str]:
+        """What rows of ours have more than TRL's, where any rollout can be guided at all."""
+        return {"lanpo_guidance": "none"} if self.args.guides else {}
+
     def _lanpo_wanted(self, problem: Problem) -> bool | None:
         """`None` leaves it to the coin; a shared group goes by the problem's last scratch group."""
         if self.args.gate == "when_failing" and not self._lanpo_failing.get(problem.id, True):
@@ -233,7 +242,8 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         if self.args.max_prompt_tokens is None:
             return
         group = self.num_generations
-        ids = self._tokenize_prompts([row["prompt"] for row in inputs])[0]
+        with swapped(self, {"environment_factories": None}):  # none has been reset yet
+            ids = self._tokenize_prompts([row["prompt"] for row in inputs])[0]
         lengths_P = gathered([len(row) for row in ids])[::group]
         self._lanpo_prompt_tokens = {
             problem.id: length for problem, length in zip(problems_P, lengths_P, strict=True)
@@ -301,7 +311,8 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
     ) -> Tensor:
         plan, given = self._lanpo_plan, (inputs, prompts, completions, completion_ids_list)
         if plan is None or not self.model.training:
-            return super()._calculate_rewards(*given)  # type: ignore[no-any-return]
+            self._lanpo_fill_table(["none"] * len(prompts), [""] * len(prompts))
+            return self._lanpo_without_lone_bonus(super()._calculate_rewards(*given))
         with self._lanpo_clock("reward"):
             if plan.scores is None:
                 rewards: Tensor = super()._calculate_rewards(*given)
@@ -314,12 +325,25 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
                         early = values[: len(prompts) - len(then)]
                         ordered = plan.in_order(early, values[len(early) :])
                         self._pending_extra_logs[name] = ordered
+        rewards = self._lanpo_without_lone_bonus(rewards)
         total_N, task_N = self._lanpo_scored(rewards)
         texts = [completion_text(c) for c in completions]
         self._lanpo_outcome = Outcome(total_N=total_N, task_N=task_N, texts_n=texts)
         shown = [" ".join(g.experience_ids) for g in plan.guidance_N[plan.own]]
-        self._log_completion_extra("guidance", list(plan.kinds_n))
-        self._log_completion_extra("experiences", shown)
+        self._lanpo_fill_table(list(plan.kinds_n), shown)
+        return rewards
+
+    def _lanpo_fill_table(self, kinds_n: list[Any], shown_n: list[str]) -> None:
+        """Columns of TRL's table of completions: what kind of guidance, made of which entries."""
+        self._log_completion_extra("guidance", kinds_n)
+        self._log_completion_extra("experiences", shown_n)
+
+    def _lanpo_without_lone_bonus(self, rewards: Tensor) -> Tensor:
+        """A format bonus alone is no score: rows nobody scored stay unscored for TRL, too."""
+        if self._lanpo_bonus:
+            unscored = _unscored(rewards, self._lanpo_bonus)
+            for column in self._lanpo_bonus:
+                rewards[unscored, column] = torch.nan
         return rewards
 
     def _lanpo_scored(self, rewards: Tensor) -> tuple[Tensor, Tensor]:
@@ -349,6 +373,14 @@ def _check_parts(args: LanpoConfig, given: dict[str, Any]) -> None:
             f"gate {args.gate!r} samples each group in two turns, and {with_tools[0]} wants it in "
             "one; use gate='always'"
         )
+
+
+def _made_on_the_way(dataset: Any) -> bool:
+    """Whether rows can only be looked at as they pass: streamed ones, and those of a transform."""
+    form = getattr(dataset, "format", None)
+    return not hasattr(dataset, "__len__") or (
+        isinstance(form, dict) and form.get("type") == "custom"
+    )
 
 
 def _check_images(args: LanpoConfig, row: dict[str, Any]) -> None:
@@ -386,11 +418,23 @@ def _has_sections(prompts: Prompts, mode: str) -> bool:
     return any(prompts.sections(kind) for kind in kinds)  # type: ignore[arg-type]
 
 
-def _steps_between_generations(args: LanpoConfig) -> int:
-    """Optimizer steps after which rollouts are used up: where a run can be taken up again."""
-    slices = int(args.steps_per_generation) * int(args.num_iterations)
-    each = int(args.gradient_accumulation_steps)
-    return next(n for n in range(1, slices + 1) if n * each % slices == 0)
+def _check_saving(args: LanpoConfig) -> None:
+    """Where rollouts last longer than a step, checkpoints may have to wait: some cannot."""
+    slices, each = micro_steps(args), int(args.gradient_accumulation_steps)
+    if each % slices == 0:
+        return
+    if str(getattr(args.save_strategy, "value", args.save_strategy)) == "best":
+        raise ConfigError(
+            f"save_strategy='best' cannot wait until rollouts are used up, which takes {slices} "
+            f"slices of {each} a step; use save_strategy='steps'"
+        )
+    steps = args.save_steps
+    if args.load_best_model_at_end and (steps < 1 or int(steps) * each % slices):
+        raise ConfigError(
+            f"load_best_model_at_end needs a checkpoint at every evaluation, and with save_steps="
+            f"{steps} some wait until rollouts are used up, after {slices} slices of {each} a "
+            f"step; make save_steps x {each} a multiple of {slices}"
+        )
 
 
 def _tokens_of(answers: Sequence[Completion | Failure]) -> tuple[int, int]:

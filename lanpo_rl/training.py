@@ -60,6 +60,9 @@ class TrainArguments(ModelConfig):
         default=None, metadata={"help": "The answer follows this mark; #### for GSM8K."}
     )
     split: str = field(default="train", metadata={"help": "Split of a dataset."})
+    data_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a dataset that has several."}
+    )
     eval_data: str | None = field(
         default=None,
         metadata={"help": "Held-out problems, like --data; evaluated with --eval_strategy steps."},
@@ -223,6 +226,7 @@ def _problems(given: TrainArguments, source: str, split: str, prompts: Prompts) 
         answer_column=given.answer_column,
         answer_marker=given.answer_marker,
         split=split,
+        config=given.data_config,
     )
 
 

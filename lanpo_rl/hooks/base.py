@@ -27,13 +27,13 @@ class Hooked(GRPOTrainer):
     _lanpo_clock: StageClock
     _lanpo_stepped: float  # when the last training step ended
     _lanpo_entropies: Tensor | None  # of the last forward pass
-    _lanpo_boundary: int  # optimizer steps between generations
     _lanpo_scratch_level: float | None  # running mean of scratch task rewards
     _lanpo_failing: dict[str, bool]  # problem id -> no scratch rollout was right
     _lanpo_lessons: LessonsShown
     _lanpo_alarms: Alarms | None
     _lanpo_canary: Canary | None
     _lanpo_summary_tokens: tuple[int, int]  # in and out, of the last batch
+    _lanpo_lengths_n: list[tuple[int, bool]]  # tokens of each completion, and whether it was cut
     _lanpo_canary_tokens: int  # in and out together, of the last batch
 
     @property

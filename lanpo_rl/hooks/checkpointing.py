@@ -9,15 +9,23 @@ from typing import Any
 import torch
 from transformers import TrainerState
 
-from lanpo_rl.checkpoints import last_complete, load_state, restore_memory, save_state
+from lanpo_memory.errors import ConfigError
+from lanpo_memory.pool import ExperiencePool
+from lanpo_memory.rewinding import new_mark
+from lanpo_rl.callbacks import micro_steps
+from lanpo_rl.checkpoints import (
+    TRAINER_STATE,
+    last_complete,
+    load_state,
+    restore_memory,
+    save_state,
+)
 from lanpo_rl.collective import from_main
 from lanpo_rl.hooks.base import Hooked
 
 __all__ = ["KeepsMemory"]
 
 _log = logging.getLogger(__name__)
-
-_TRAINER_STATE = "trainer_state.json"
 
 
 class KeepsMemory(Hooked):
@@ -31,10 +39,25 @@ class KeepsMemory(Hooked):
             resume_from_checkpoint = str(last_complete(Path(self.args.output_dir)))
         self._lanpo_epochs_before = 0
         if resume_from_checkpoint:
-            load_state(Path(resume_from_checkpoint))  # before anything is loaded
-            saved = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / _TRAINER_STATE))
-            self._lanpo_epochs_before = int((saved.epoch or 0.0) + 1e-6)
+            self._lanpo_look_at(Path(resume_from_checkpoint))  # before anything is loaded
+        elif isinstance(pool := getattr(self._lanpo_memory, "pool", None), ExperiencePool):
+            new_mark(pool)  # a new run: checkpoints of another one do not rewind this pool
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _lanpo_look_at(self, checkpoint: Path) -> None:
+        load_state(checkpoint)
+        if not (checkpoint / TRAINER_STATE).is_file():
+            raise ConfigError(
+                f"{checkpoint} was not written to its end; resume from an earlier one"
+            )
+        saved = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE))
+        epoch = saved.epoch or 0.0
+        if not hasattr(self.train_dataset, "__len__") and epoch > 1.0 + 1e-6:
+            raise ConfigError(
+                f"{checkpoint} is of epoch {epoch:.2f} of a streamed dataset, which can be resumed "
+                "within its first epoch only: where it was cannot be told. Use a dataset on disk"
+            )
+        self._lanpo_epochs_before = int(epoch + 1e-6)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         """TRL's sampler draws a new order each epoch; on resuming it would begin with the first."""
@@ -61,7 +84,7 @@ class KeepsMemory(Hooked):
         step = int(self.state.global_step)
         return {
             "step": step,
-            "aligned": step % self._lanpo_boundary == 0,
+            "aligned": self._step % micro_steps(self.args) == 0,
             "scratch_level": self._lanpo_scratch_level,
             "failing": self._lanpo_failing,
             "lessons": self._lanpo_lessons.state(),

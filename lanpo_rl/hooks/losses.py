@@ -41,6 +41,7 @@ class DistillingLoss(Hooked):
             if args.objective == "distill":
                 advantages_PG = advantages_PG.masked_fill(guided_PG, 0.0)
             batch["advantages"] = advantages_PG.flatten()[plan.own].to(device)
+            self._lanpo_table_advantages(advantages_PG.flatten().tolist())
         if args.distills:
             distill_PG = distill_advantages(
                 outcome.task_N.view(shape),
@@ -49,8 +50,17 @@ class DistillingLoss(Hooked):
                 baseline_P=torch.full((shape[0],), self._lanpo_scratch_level or 0.0),
                 scale=scale,
             )
-            if distill_PG.any():
+            if distill_PG.any():  # the same on every rank
                 self._lanpo_add_distilling(batch, plan, outcome, distill_PG.flatten()[plan.own])
+            else:
+                self._lanpo_metric("distilled_rows", 0.0)
+
+    def _lanpo_table_advantages(self, advantages_N: list[float]) -> None:
+        """In the table of completions stands what trains, not what TRL made of the mixed group."""
+        column = self._logs["advantages"]
+        shown = min(len(column), len(advantages_N))  # the table has room for one batch
+        for i in range(1, shown + 1):
+            column[-i] = advantages_N[-i]
 
     def _lanpo_remember(self, plan: Plan, outcome: Outcome) -> None:
         """What scratch rollouts say about the policy, and about each problem.
@@ -75,7 +85,9 @@ class DistillingLoss(Hooked):
         solutions = kept_tokens(batch["completion_ids"], batch["completion_mask"])
         advantages_n, missing = advantages_n.clone(), 0
         for i, (kind, text) in enumerate(zip(plan.kinds_n, outcome.texts_n, strict=True)):
-            if advantages_n[i] > 0:
+            if not solutions[i]:
+                advantages_n[i] = 0.0  # cut at the limit, and TRL was told to mask such ones
+            elif advantages_n[i] > 0:
                 solution = self._lanpo_prompts.solution(kind, text)
                 if solution is None or not solution.strip():
                     advantages_n[i], missing = 0.0, missing + 1  # no section says how
@@ -83,7 +95,10 @@ class DistillingLoss(Hooked):
                     ids = self._tokenizer.encode(solution, add_special_tokens=False)
                     ids = ids[: self.max_completion_length - 1]
                     solutions[i] = [*ids, self._tokenizer.eos_token_id]
-        self._lanpo_metric("undistillable", float(missing))
+        counts = torch.tensor([missing, int((advantages_n > 0).sum())])
+        counts = self.accelerator.reduce(counts.to(self.accelerator.device), reduction="sum")
+        for name, count in zip(("undistillable", "distilled_rows"), counts.tolist(), strict=True):
+            self._lanpo_metric(name, float(count))
         batch |= bare_batch(
             self._tokenize_prompts(plan.bare)[0],
             solutions,
@@ -109,7 +124,6 @@ class DistillingLoss(Hooked):
             count = len(weighty)
         with self._lanpo_plain_loss():
             extra: Tensor = super()._compute_loss(model, distilled_slice(inputs, count))
-        self._lanpo_metric("distilled_rows", float(weighty.sum()))
         return loss + extra
 
     def _lanpo_plain_loss(self) -> AbstractContextManager[None]:

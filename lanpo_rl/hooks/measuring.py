@@ -10,6 +10,7 @@ import torch
 
 from lanpo_memory.types import Guidance, Observation, Rollout
 from lanpo_rl.alarms import by_age
+from lanpo_rl.collective import gathered
 from lanpo_rl.hooks.base import Hooked
 from lanpo_rl.metrics import flip_metrics, memory_metrics, reward_metrics, text_metrics
 from lanpo_rl.plans import Outcome, Plan
@@ -29,14 +30,13 @@ class Measures(Hooked):
 
     def _lanpo_measure(
         self,
-        batch: dict[str, Any],
         plan: Plan,
         outcome: Outcome,
         rollouts: Sequence[Rollout],
         seen: Observation,
     ) -> None:
         """Logged through TRL: averaged over the logging interval, next to its own metrics."""
-        lengths_N, cut_N = self._lanpo_lengths(batch)
+        lengths_N, cut_N = zip(*gathered(self._lanpo_lengths_n), strict=True)
         shape, guided_PG = plan.guided_PG.shape, plan.guided_PG
         figures = seen.retrieval
         self._lanpo_clock.move("retrieve", "judge", figures.judging_seconds)
@@ -65,15 +65,6 @@ class Measures(Hooked):
         }
         for name, value in metrics.items():
             self._lanpo_metric(name, value)
-
-    def _lanpo_lengths(self, batch: dict[str, Any]) -> tuple[list[int], list[bool]]:
-        """Tokens of every completion of the world, and whether it ended at the limit."""
-        ids, mask = batch["completion_ids"], batch["completion_mask"]
-        ends = torch.tensor(self.eos_token_ids, device=ids.device)
-        lengths = mask.sum(1)
-        cut = ~(torch.isin(ids, ends) & mask.bool()).any(1)
-        rows = self.accelerator.gather(torch.stack([lengths, cut.to(lengths.dtype)], 1)).tolist()
-        return [row[0] for row in rows], [bool(row[1]) for row in rows]
 
     def _lanpo_lessons_shown(self, plan: Plan, outcome: Outcome) -> dict[str, float]:
         groups = [next((g for g in group if g), Guidance()) for group in plan.guidance_PG]

@@ -28,7 +28,9 @@ class SamplesInTurns(Hooked):
         plan = self._lanpo_plan
         if plan is None or not plan.in_turns or not self.model.training:
             with self._lanpo_clock("generate"):
-                return super()._generate(prompts)
+                found = super()._generate(prompts)
+            self._lanpo_note_lengths(found[1])
+            return found
         first, then = plan.turns()
         logged: list[dict[str, list[float]]] = []
         early = self._lanpo_turn([prompts[i] for i in first], logged)
@@ -37,10 +39,17 @@ class SamplesInTurns(Hooked):
             prompts[i] = plan.rows[i]["prompt"]  # TRL's own list: rewards and logs see it too
         late = self._lanpo_turn([prompts[i] for i in then], logged)
         self._lanpo_log_turns(logged, (len(first), len(then)))
-        return tuple(
+        merged = tuple(
             plan.in_order(a, b) if isinstance(a, list) and len(a) == len(first) else a
             for a, b in zip(early, late, strict=True)
         )
+        self._lanpo_note_lengths(merged[1])
+        return merged
+
+    def _lanpo_note_lengths(self, completion_ids: Sequence[Sequence[int]]) -> None:
+        """Here, for a mask may leave out what was cut later."""
+        ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
+        self._lanpo_lengths_n = [(len(ids), ids[-1] not in ends) for ids in completion_ids]
 
     def _lanpo_turn(self, prompts: list[Any], logged: list[dict[str, list[float]]]) -> Any:
         """Sample part of the batch; TRL's metrics of it are kept for later."""
@@ -64,7 +73,11 @@ class SamplesInTurns(Hooked):
                 continue
             kind = name.rpartition("/")[2]
             if kind.startswith(("min", "max")):
+                values = [v for v in values if v] or values  # 0: nothing ended by itself
                 value = min(values) if kind.startswith("min") else max(values)
+            elif "terminated" in kind:
+                ended = [v for v in values if v] or [0.0]
+                value = sum(ended) / len(ended)
             else:
                 value = sum(v * n for v, n in zip(values, rows, strict=True)) / sum(rows)
             self._metrics["train"][name].append(value)

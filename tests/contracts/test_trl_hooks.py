@@ -164,3 +164,19 @@ def test_no_setting_of_ours_changes_the_meaning_of_one_of_trls():
 
 def test_the_extra_keys_do_not_collide_with_trls():
     assert "lanpo_" not in inspect.getsource(trl.trainer.grpo_trainer)
+
+
+def test_vllm_reads_length_and_temperature_anew_in_each_call():
+    """`PolicyModel` sets both for a summary, and no test here can run vLLM."""
+    from trl.generation.vllm_generation import VLLMGeneration
+
+    text = source(VLLMGeneration.generate)
+    assert "temperature = self.temperature" in text
+    assert "max_completion_length = self.max_completion_length" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["_tokenizer", "eos_token_ids", "_pending_extra_logs", "_step", "max_completion_length"]
+)
+def test_names_that_are_read(name: str):
+    assert f"self.{name}" in inspect.getsource(trl.trainer.grpo_trainer), name

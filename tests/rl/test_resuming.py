@@ -17,7 +17,7 @@ import torch
 
 from lanpo_memory import Experience, ExperiencePool, Problem, open_pool
 from lanpo_memory.errors import ConfigError, PoolWriteError
-from lanpo_rl.checkpoints import last_complete
+from lanpo_rl.checkpoints import last_complete, save_state
 from lanpo_rl.config import LanpoConfig
 from lanpo_rl.tasks import make_hidden_constants
 from lanpo_rl.trainer import LanpoTrainer
@@ -243,6 +243,121 @@ def test_resuming_with_rollouts_that_last_for_several_steps(
         "max_steps": 8,
     }
     assert_same(*whole_and_resumed(make_trainer, tmp_path, step=4, **settings))
+
+
+def test_short_last_steps_of_an_epoch_do_not_hide_where_rollouts_end(
+    make_trainer: MakeTrainer, tmp_path: Path
+):
+    """Three slices last one step and a half: the other half of a step comes at an epoch's end."""
+    settings = {
+        "task": few(make_hidden_constants(0), 6),
+        "per_device_train_batch_size": 16,
+        "steps_per_generation": 3,
+        "gradient_accumulation_steps": 2,
+        "save_steps": 3,
+        "max_steps": 6,
+    }
+    trainer = make_trainer("recommended", **{**SAVED, **settings})
+    trainer.train()
+    states = [
+        json.loads(path.read_text())
+        for path in (tmp_path / "out").glob("checkpoint-*/lanpo/trainer.json")
+    ]
+    generations = [plan.step for plan in trainer.plans]
+    assert states
+    for state in states:
+        assert state["aligned"] is (state["step"] in {*generations, 6})
+
+
+def test_resuming_passes_over_a_last_checkpoint_that_nothing_can_go_on_from(
+    make_trainer: MakeTrainer, tmp_path: Path
+):
+    sliced = {"per_device_train_batch_size": 16, "steps_per_generation": 2, "save_steps": 2}
+    sliced["gradient_accumulation_steps"] = 1
+    trainer = make_trainer("recommended", **{**SAVED, **sliced, "max_steps": 5})
+    trainer.train()
+    assert last_complete(tmp_path / "out").name == "checkpoint-4"
+
+
+def test_checkpoints_that_cannot_wait_are_refused(make_trainer: MakeTrainer):
+    sliced: dict[str, Any] = {"per_device_train_batch_size": 16, "steps_per_generation": 2}
+    sliced |= {"gradient_accumulation_steps": 1, "eval_strategy": "steps", "eval_steps": 3}
+    held_out = make_hidden_constants(0).dataset("held_out").select(range(2))
+    given = {"eval_dataset": held_out}
+    for more, reason in (
+        ({"save_strategy": "best", "metric_for_best_model": "reward"}, "save_strategy='best'"),
+        (
+            {"load_best_model_at_end": True, "save_strategy": "steps", "save_steps": 3},
+            "load_best_model_at_end needs",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            make_trainer("recommended", options=given, **sliced, **more)
+
+
+def test_streams_resume_within_their_first_epoch(make_trainer: MakeTrainer, tmp_path: Path):
+    rows = make_hidden_constants(0).dataset("train").to_iterable_dataset()
+    assert_same(*whole_and_resumed(make_trainer, tmp_path, options={"train_dataset": rows}))
+    short = make_hidden_constants(0).dataset("train").select(range(12)).to_iterable_dataset()
+    settings = {**SAVED, "options": {"train_dataset": short}, "save_steps": 5}
+    make_trainer("recommended", **settings).train()
+    resumed = make_trainer("recommended", **settings)
+    with pytest.raises(ConfigError, match="within its first epoch only"):
+        resumed.train(resume_from_checkpoint=checkpoint(tmp_path, 5))
+
+
+def test_a_run_does_not_rewind_what_a_later_one_has_learned(
+    make_trainer: MakeTrainer, tmp_path: Path
+):
+    pool = str(tmp_path / "pool.db")
+    first = make_trainer("recommended", **SAVED, pool=pool)
+    first.train()
+    pool_of(first).close()
+    second = make_trainer("recommended", **{**SAVED, "save_strategy": "no"}, pool=pool)
+    second.train()
+    before = pool_of(second).digest()
+    pool_of(second).close()
+    again = make_trainer("recommended", **SAVED, pool=pool)
+    with pytest.raises(ConfigError, match="another run has begun in it since"):
+        again.train(resume_from_checkpoint=checkpoint(tmp_path))
+    assert pool_of(again).digest() == before
+
+
+def test_another_gamma_is_refused(make_trainer: MakeTrainer, tmp_path: Path):
+    make_trainer("recommended", **SAVED).train()
+    resumed = make_trainer("recommended", **SAVED, gamma=0.9)
+    with pytest.raises(ConfigError, match="was saved with gamma"):
+        resumed.train(resume_from_checkpoint=checkpoint(tmp_path))
+
+
+def test_half_of_a_checkpoint_is_not_taken_for_one(make_trainer: MakeTrainer, tmp_path: Path):
+    trainer = make_trainer("recommended", **SAVED)
+    trainer.train()
+    folder = Path(checkpoint(tmp_path, 6))
+    # Saved once more over what is there, and killed after the memory was written.
+    save_state(folder, trainer.memory, trainer._lanpo_state())
+    assert not (folder / "trainer_state.json").exists()
+    assert last_complete(tmp_path / "out").name == "checkpoint-3"
+    with pytest.raises(ConfigError, match="not written to its end"):
+        trainer.train(resume_from_checkpoint=str(folder))
+
+
+def test_a_save_that_fails_leaves_the_checkpoint_that_was_there(
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trainer = make_trainer("recommended", **SAVED)
+    trainer.train()
+    folder = Path(checkpoint(tmp_path, 6))
+    before = {p.name: p.read_bytes() for p in (folder / "lanpo").iterdir()}
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PoolWriteError):
+        save_state(folder, trainer.memory, trainer._lanpo_state())
+    assert {p.name: p.read_bytes() for p in (folder / "lanpo").iterdir()} == before
+    assert last_complete(tmp_path / "out").name == "checkpoint-6"
 
 
 # ---------------------------------------------------------------------- disks and kills

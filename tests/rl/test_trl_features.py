@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+import trl
 from trl import GRPOConfig, GRPOTrainer
 
+from lanpo_memory import EnglishPrompts, ExperiencePool, Guide, PoolAdapter
 from lanpo_memory.errors import ConfigError
 from lanpo_rl.frozen import FrozenPolicy
 from lanpo_rl.rewards import as_reward
 from lanpo_rl.tasks import make_chains, make_hidden_constants
-from lanpo_rl.tiny import load_policy, load_tokenizer, save_policy
+from lanpo_rl.tiny import TinyPrompts, load_policy, load_tokenizer, save_policy
 from tests.rl.spies import Spy, pool_of
 
 MakeTrainer = Callable[..., Spy]
@@ -268,6 +271,8 @@ def test_several_rewards_with_weights(make_trainer: MakeTrainer):
         ({"scale_rewards": "batch"}, "scale_rewards 'group' or 'none'"),
         ({"guided_fraction": 0.01}, "leaves one half"),
         ({"guided_fraction": 0.125, "objective": "in_context"}, "its own baseline"),
+        ({"guided_fraction": 0.875}, "leaves one scratch rollout"),
+        ({"gate": "when_failing", "group_layout": "shared"}, "there are none"),
         ({"distill_weight": 0.0}, "distill_weight must be above 0"),
         ({"feedback_ratio_end": 0.5}, "belong together"),
         ({"feedback_ratio_end": 1.5, "feedback_ratio_steps": 5}, "between 0 and 1"),
@@ -335,3 +340,199 @@ def test_extra_columns_of_ours_do_not_reach_a_plain_trainer(tmp_path: Path):
     )
     plain.train()
     assert not any(k.startswith("lanpo") for row in plain.state.log_history for k in row)
+
+
+# ---------------------------------------------------------------------- tools and own rollouts
+
+TEMPLATE = Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja"
+
+
+def look(x: str) -> str:
+    """Look at something.
+
+    Args:
+        x: what
+    """
+    return "7"
+
+
+class Room:
+    """An environment whose tool is `look`."""
+
+    def reset(self, **row: Any) -> None:
+        return None
+
+    def look(self, x: str) -> str:
+        """Look at something.
+
+        Args:
+            x: what
+        """
+        return "7"
+
+
+def half_right(completions: Any, **_: Any) -> list[float]:
+    return [float(i % 2) for i in range(len(completions))]
+
+
+@pytest.mark.parametrize(
+    "parts", [{"tools": [look]}, {"environment_factory": Room}], ids=["tools", "environments"]
+)
+def test_tools_and_environments_train_in_context(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, parts: dict[str, Any]
+):
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+    tokenizer = load_tokenizer()
+    tokenizer.chat_template = TEMPLATE.read_text(encoding="utf-8")
+    trainer = make_trainer(
+        "paper",
+        kind=Spy,
+        max_steps=3,
+        max_completion_length=8,
+        max_prompt_tokens=500,
+        options={"processing_class": tokenizer, "reward_funcs": half_right, **parts},
+    )
+    trainer.train()
+    assert trainer.state.global_step == 3
+    receipts = [sum(trainer.logged(f"lanpo/receipts_{s}")) for s in ("added", "failed")]
+    assert sum(receipts) > 0, "summaries were asked for"
+
+
+def test_a_rollout_function_of_ones_own(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+    seen: list[str] = []
+
+    def rollout(prompts: Any, trainer: Any) -> dict[str, Any]:
+        seen.extend(p[0]["content"] for p in prompts)
+        ids = trainer._tokenize_prompts(prompts)[0]
+        completions, _ = trainer._generate_single_turn(ids, None, {}, 1)
+        return {
+            "prompt_ids": ids,
+            "completion_ids": completions,
+            "logprobs": [[0.0] * len(c) for c in completions],
+        }
+
+    trainer = make_trainer("paper", kind=Spy, max_steps=6, options={"rollout_func": rollout})
+    trainer.train()
+    assert any("hint " in prompt for prompt in seen), "guidance reached the rollouts"
+    assert len(pool_of(trainer)) > 0
+
+
+# ---------------------------------------------------------------------- cut, unscored, reused
+
+
+class Cut(Spy):
+    """The first completion of every batch never ends."""
+
+    def _generate_single_turn(self, prompt_ids: Any, *args: Any) -> Any:
+        completions, logprobs = super()._generate_single_turn(prompt_ids, *args)
+        if self.generation_config.max_new_tokens == self.max_completion_length:
+            completions[0] = [completions[0][0]] * self.max_completion_length
+        return completions, logprobs
+
+
+def test_completions_that_are_cut_and_masked_do_not_stop_the_distilling_term(
+    make_trainer: MakeTrainer,
+):
+    trainer = make_trainer("recommended", kind=Cut, max_steps=8, mask_truncated_completions=True)
+    trainer.train()
+    assert sum(trainer.logged("lanpo/distilled_rows")) > 0
+    masked = [b for b in trainer.batches if "lanpo_advantages" in b]
+    assert masked
+    assert all(b["lanpo_advantages"][0] == 0 for b in masked)
+    assert all(not b["completion_mask"][0].any() for b in masked)
+    lengths = trainer.logged("lanpo/length_scratch")
+    means = trainer.logged("completions/mean_length")
+    assert lengths[0] == pytest.approx(means[0]), "cut ones were counted with length 0"
+
+
+@pytest.mark.parametrize("preset", ["paper", "recommended"])
+def test_rows_nobody_scored_stay_unscored_under_the_header_bonus(
+    make_trainer: MakeTrainer, preset: str
+):
+    def fussy(completions: Any, **_: Any) -> list[float | None]:
+        return [None if i % 8 == 0 else float(i % 2) for i, _ in enumerate(completions)]
+
+    trainer = make_trainer(
+        preset,
+        kind=Spy,
+        max_steps=2,
+        options={"prompts": EnglishPrompts(), "reward_funcs": fussy},
+    )
+    assert trainer.reward_func_names[-1] == "section_headers"
+    trainer.train()
+    for batch in trainer.batches:
+        assert all(x == 0 for x in batch["advantages"][::8].tolist())
+    assert trainer.logged("reward")[0] == pytest.approx(4 / 7)
+
+
+def test_settings_are_the_callers_and_serve_a_second_trainer(make_config: Any):
+    task = make_hidden_constants(0)
+    config = make_config("paper", reward_weights=[2.0])
+    for _ in range(2):
+        trainer = Spy(
+            load_policy(),
+            [as_reward(task.reward)],
+            config,
+            train_dataset=task.dataset("train"),
+            processing_class=load_tokenizer(),
+            reward_processing_classes=[None],
+        )
+        assert len(trainer.reward_weights) == 2
+    assert config.reward_weights == [2.0]
+
+
+def test_without_guidance_reward_functions_get_what_trl_gives_them(make_trainer: MakeTrainer):
+    given: set[str] = set()
+
+    def strict(
+        prompts: Any,
+        completions: Any,
+        completion_ids: Any,
+        trainer_state: Any,
+        log_extra: Any,
+        log_metric: Any,
+        problem: Any,
+        problem_id: Any,
+        family: Any,
+        answer: Any,
+    ) -> list[float]:
+        given.add("called")
+        return [0.0 for _ in completions]
+
+    make_trainer("grpo", max_steps=1, options={"reward_funcs": strict}).train()
+    assert given
+
+
+def test_the_table_shows_the_advantages_that_train(make_trainer: MakeTrainer):
+    trainer = make_trainer("recommended", kind=Spy, max_steps=5)
+    trainer.train()
+    assert trainer.plans[-1].guided_PG.any()
+    shown = list(trainer._logs["advantages"])[-32:]
+    assert shown == pytest.approx(trainer.batches[-1]["advantages"].tolist())
+
+
+def test_the_table_of_an_evaluation_has_its_own_rows(make_trainer: MakeTrainer):
+    task = make_hidden_constants(0)
+    trainer = make_trainer(
+        "recommended",
+        kind=Spy,
+        eval_strategy="steps",
+        eval_steps=4,
+        per_device_eval_batch_size=16,
+        max_steps=4,
+        log_completions=True,
+        options={"eval_dataset": task.dataset("held_out").select(range(2))},
+    )
+    trainer.train()
+    last = max((Path(trainer.args.output_dir) / "completions").glob("*.parquet"))
+    table = pd.read_parquet(last).tail(16)
+    assert {*table["guidance"]} == {"none"}
+    assert {*table["experiences"]} == {""}
+
+
+def test_a_memory_of_ones_own_has_no_canary(make_trainer: MakeTrainer):
+    pool = ExperiencePool()
+    own = PoolAdapter(pool, guide=Guide(pool, prompts=TinyPrompts()), seed=42)
+    assert make_trainer("recommended", options={"memory": own})._lanpo_canary is None
+    assert make_trainer("recommended")._lanpo_canary is not None
