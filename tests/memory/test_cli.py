@@ -91,7 +91,8 @@ def digest(pool):
     ("command", "purpose"),
     [
         (("demo",), "Train a tiny policy"),
-        (("seed",), "Build the tiny policy"),
+        (("seed",), "Teach a policy"),
+        (("eval",), "Measure how often"),
         (("train",), "Train a causal language model"),
         (("pool", "import"), "Summarise a file of rollouts"),
         (("pool", "search"), "most similar problems"),
@@ -121,7 +122,7 @@ def test_every_command_says_what_it_does_and_gives_an_example(lanpo, command, pu
 
 def test_help_lists_every_command(lanpo):
     assert re.findall(r"^│ (\w+)  ", lanpo("--help").out, re.M) == [
-        "demo", "seed", "train", "pool", "solve", "audit",
+        "demo", "eval", "seed", "train", "pool", "solve", "audit",
     ]  # fmt: skip
     listed = re.findall(r"^│ (\w+)  ", lanpo("pool", "--help").out, re.M)
     assert listed == COMMANDS
