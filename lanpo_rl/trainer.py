@@ -135,6 +135,12 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         _check_saving(args)
         for callback in (StageTimes(self), Boundaries(self), Watching(self)):
             self.add_callback(callback)
+        if args.push_to_hub:
+            _log.warning(
+                "push_to_hub uploads %s with all that is in it, put-aside rows and the pool, if it "
+                "lies there, included",
+                args.output_dir,
+            )
         if args.outcome_gated:
             _log.info("guidance is outcome-gated (%s): it is not reward-agnostic", args.gate)
 
