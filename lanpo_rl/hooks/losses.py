@@ -94,7 +94,8 @@ class DistillingLoss(Hooked):
                 elif solution != text:
                     ids = self._tokenizer.encode(solution, add_special_tokens=False)
                     ids = ids[: self.max_completion_length - 1]
-                    solutions[i] = [*ids, self._tokenizer.eos_token_id]
+                    cut = self._lanpo_lengths_n[i][1]  # did not end by itself: teach no end
+                    solutions[i] = ids if cut else [*ids, self._tokenizer.eos_token_id]
         counts = torch.tensor([missing, int((advantages_n > 0).sum())])
         counts = self.accelerator.reduce(counts.to(self.accelerator.device), reduction="sum")
         for name, count in zip(("undistillable", "distilled_rows"), counts.tolist(), strict=True):
