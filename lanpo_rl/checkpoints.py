@@ -58,7 +58,7 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{checkpoint} holds no memory: LanpoTrainer did not save it, or was stopped while it "
-            "did; resume from an earlier checkpoint"
+            "did; resume from an earlier checkpoint, a folder checkpoint-N"
         ) from error
     if not state.get("aligned", True):
         raise ConfigError(
@@ -119,7 +119,7 @@ def last_complete(output_dir: Path) -> Path:
         ConfigError: there is none.
     """
     found = {
-        int(match[1]): path
+        ((path / _FOLDER / _STATE).stat().st_mtime_ns, int(match[1])): path
         for path in (output_dir.iterdir() if output_dir.is_dir() else ())
         if (match := _NAME.fullmatch(path.name))
         and (path / TRAINER_STATE).is_file()

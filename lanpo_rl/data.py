@@ -109,7 +109,11 @@ def _training_row(
     if not isinstance(row, Mapping):
         raise InvalidInputError("is not a JSON object; write one object a line")
     for column, option in ((problem_column, "problem"), (answer_column, "answer")):
-        if row.get(column) is None:
+        if column in row and row[column] is None:
+            raise InvalidInputError(
+                f"has nothing in column {column!r}; fill it, or leave the row out"
+            )
+        if column not in row:
             found = ", ".join(map(str, row)) or "none"
             raise InvalidInputError(
                 f"has no column {column!r} (columns: {found}); name it with --{option}_column"

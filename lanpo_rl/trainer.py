@@ -54,6 +54,11 @@ __all__ = ["LanpoTrainer"]
 
 _log = logging.getLogger(__name__)
 
+_SUCH_AS = {
+    "memory": "PoolAdapter(pool)",
+    "prompts": "EnglishPrompts()",
+    "alarms": "Alarms([...])",
+}
 _OF_A_PROBLEM = ("prompt", "problem", "problem_id", "family")
 
 
@@ -87,7 +92,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
     ) -> None:
         if not isinstance(args, LanpoConfig):
             raise ConfigError("LanpoTrainer needs args=LanpoConfig(...)")
-        _check_parts(args, kwargs)
+        _check_parts(args, {**kwargs, "memory": memory, "prompts": prompts, "alarms": alarms})
         dataset = positional[0] if positional else kwargs.get("train_dataset")
         check_dataset(dataset)
         self._lanpo_seen = SeenProblems() if _made_on_the_way(dataset) else None
@@ -364,6 +369,13 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
 
 def _check_parts(args: LanpoConfig, given: dict[str, Any]) -> None:
     """Refuse what TRL can do and the distilling term, or sampling in turns, cannot."""
+    for name, method in (("memory", "prepare"), ("prompts", "sections"), ("alarms", "figures")):
+        part = given.get(name)
+        if part is not None and not callable(getattr(part, method, None)):
+            raise ConfigError(
+                f"{name} has no method {method!r}: give an object, such as "
+                f"{_SUCH_AS[name]}; got {part!r:.60}"
+            )
     with_tools = [
         name
         for name in ("tools", "rollout_func", "environment_factory")

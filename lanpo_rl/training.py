@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
 
-from lanpo_memory.errors import ConfigError, InvalidInputError, MissingExtraError
+from lanpo_memory.errors import ConfigError, InvalidInputError, LanpoError, MissingExtraError
 from lanpo_memory.pool import open_pool
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import Prompts
@@ -204,6 +204,12 @@ def build_trainer(given: TrainArguments, config: LanpoConfig) -> LanpoTrainer:
         )
     if held_out:
         _check_apart(dataset, held_out)
+    evaluates = str(getattr(config.eval_strategy, "value", config.eval_strategy)) != "no"
+    if evaluates is not bool(held_out):
+        raise ConfigError(
+            "--eval_data and --eval_strategy belong together: give both, such as --eval_data "
+            "held_out.jsonl --eval_strategy steps, or none"
+        )
     adapters = _adapters(given)
     model, tokenizer = load_model(given.model or "", **_loading(given))
     return LanpoTrainer(
@@ -308,6 +314,16 @@ def _warn_of_old_experiences(config: LanpoConfig) -> None:
             )
 
 
+def _built(given: TrainArguments, config: LanpoConfig) -> LanpoTrainer:
+    """What other libraries say about settings, in one line."""
+    try:
+        return build_trainer(given, config)
+    except LanpoError:
+        raise
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"{_line(error)}; {_SEE_HELP}") from error
+
+
 def train(arguments: Sequence[str]) -> LanpoTrainer:
     """Parse, build, train, save the model; return the trainer."""
     given, config = parse(arguments)
@@ -315,14 +331,22 @@ def train(arguments: Sequence[str]) -> LanpoTrainer:
     if str(checkpoint).lower() in ("true", "last"):
         checkpoint = str(last_complete(Path(config.output_dir)))
     if checkpoint is not None and not Path(checkpoint).is_dir():
-        raise InvalidInputError(f"there is no checkpoint folder {checkpoint}")
+        raise InvalidInputError(
+            f"there is no checkpoint folder {checkpoint}; give one, or true for the newest of "
+            "--output_dir"
+        )
     if config.pool == "memory:":
         folder = Path(config.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInputError(
+                f"cannot make --output_dir {folder}: {error.strerror}"
+            ) from error
         config.pool = str(folder / "pool.db")  # a run from the shell leaves its pool behind
     if checkpoint is None:
         _warn_of_old_experiences(config)
-    trainer = build_trainer(given, config)
+    trainer = _built(given, config)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(config.output_dir)
     return trainer

@@ -36,7 +36,15 @@ def train(
         return
     if not context.args:
         raise ConfigError("lanpo train needs --model and --data; see lanpo train --help")
-    trainer = training.train(context.args)
+    try:
+        trainer = training.train(context.args)
+    except KeyboardInterrupt:
+        console_of().print(
+            "stopped. The same command with --resume_from_checkpoint true goes on from the last "
+            "checkpoint",
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
     console = console_of()
     console.print(f"model {trainer.args.output_dir}, pool {trainer.args.pool}", soft_wrap=True)
     console.print(f"look at it: {program()} pool stats --pool {trainer.args.pool}", soft_wrap=True)

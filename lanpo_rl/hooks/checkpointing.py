@@ -42,6 +42,12 @@ class KeepsMemory(Hooked):
             self._lanpo_look_at(Path(resume_from_checkpoint))  # before anything is loaded
         elif isinstance(pool := getattr(self._lanpo_memory, "pool", None), ExperiencePool):
             new_mark(pool)  # a new run: checkpoints of another one do not rewind this pool
+            if any(Path(self.args.output_dir).glob("checkpoint-*")):
+                _log.warning(
+                    "%s holds checkpoints of an earlier run, and this one begins anew beside "
+                    "them: resume from a checkpoint to go on, or use another folder",
+                    self.args.output_dir,
+                )
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _lanpo_look_at(self, checkpoint: Path) -> None:
@@ -51,6 +57,11 @@ class KeepsMemory(Hooked):
                 f"{checkpoint} was not written to its end; resume from an earlier one"
             )
         saved = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE))
+        if 0 < self.args.max_steps <= saved.global_step:
+            raise ConfigError(
+                f"{checkpoint} is at step {saved.global_step}, and max_steps is "
+                f"{self.args.max_steps}: there is nothing left to do; raise max_steps to go on"
+            )
         epoch = saved.epoch or 0.0
         if not hasattr(self.train_dataset, "__len__") and epoch > 1.0 + 1e-6:
             raise ConfigError(

@@ -213,3 +213,9 @@ def test_the_prompts_budget_counts_the_row_s_own_prompt(make_trainer: MakeTraine
     )
     trainer.train()
     assert not any(plan.guided_PG.any() for plan in trainer.plans)
+
+
+@pytest.mark.parametrize("part", ["memory", "prompts", "alarms"])
+def test_a_name_in_place_of_a_part_is_named(make_trainer: MakeTrainer, part: str):
+    with pytest.raises(ConfigError, match=rf"{part} has no method .* give an object"):
+        make_trainer("recommended", options={part: "tiny"})

@@ -492,3 +492,80 @@ def test_a_run_with_adapters_held_out_problems_and_an_own_reward(
     assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
     log = json.loads((tmp_path / "out/checkpoint-2/trainer_state.json").read_text())["log_history"]
     assert [row["eval_reward"] for row in log if "eval_reward" in row] == [0.25, 0.25]
+
+
+# ---------------------------------------------------------------------- train: what users try
+
+
+def tiny(policy: Path, problems: Path, out: Path, *more: object) -> tuple[object, ...]:
+    return (
+        *("train", "--model", policy, "--data", problems, "--prompts", "tiny", *CPU),
+        *("--per_device_train_batch_size", 8, "--num_generations", 8, "--output_dir", out),
+        *("--max_completion_length", 16, "--summary_max_tokens", 8, "--report_to", "none"),
+        *("--dataloader_pin_memory", "false", "--disable_tqdm", "true", *more),
+    )
+
+
+def last_line(ran: Ran, *parts: str) -> None:
+    """What libraries say while they load may stand before it."""
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
+    line = ran.err.strip().rpartition("\n")[2]
+    assert line.startswith("error: ")
+    assert all(part in line for part in parts), line
+
+
+def test_a_finished_run_has_nothing_left_to_do(
+    lanpo: Lanpo, tmp_path: Path, policy: Path, problems: Path
+):
+    out = tmp_path / "out"
+    steps = ("--max_steps", 2, "--save_strategy", "steps", "--save_steps", 1)
+    assert lanpo(*tiny(policy, problems, out, *steps)).code == 0
+    weights = (out / "model.safetensors").read_bytes()
+    again = lanpo(*tiny(policy, problems, out, *steps, "--resume_from_checkpoint", "true"))
+    last_line(again, "is at step 2, and max_steps is 2", "raise max_steps")
+    assert (out / "model.safetensors").read_bytes() == weights
+    assert (
+        lanpo(
+            *tiny(policy, problems, out, "--max_steps", 3, "--resume_from_checkpoint", "true")
+        ).code
+        == 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        (("--eval_strategy", "steps"), ("--eval_data and --eval_strategy belong together",)),
+        (("--use_vllm", "true"), ("vllm", "lanpo train --help-all")),
+        (("--resume_from_checkpoint", "nonsense"), ("no checkpoint folder nonsense", "true")),
+    ],
+)
+def test_what_libraries_raise_is_one_line(
+    lanpo: Lanpo, tmp_path: Path, policy: Path, problems: Path, more: Any, parts: Any
+):
+    last_line(lanpo(*tiny(policy, problems, tmp_path / "out", *more)), *parts)
+
+
+def test_an_output_folder_that_is_a_file(lanpo: Lanpo, policy: Path, problems: Path):
+    one_line(lanpo(*tiny(policy, problems, problems)), "cannot make --output_dir")
+
+
+def test_an_answer_that_is_null_is_called_empty(lanpo: Lanpo, tmp_path: Path, policy: Path):
+    file = tmp_path / "null.jsonl"
+    file.write_text('{"problem": "1 + 1?", "answer": null}\n')
+    one_line_more = lanpo(*tiny(policy, file, tmp_path / "out"))
+    assert one_line_more.code == 2
+    assert "has nothing in column 'answer'" in one_line_more.err
+
+
+def test_ctrl_c_says_how_to_go_on(
+    lanpo: Lanpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: Path, problems: Path
+):
+    def stop(arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", stop)
+    ran = lanpo(*tiny(policy, problems, tmp_path / "out"))
+    assert ran.code == 130
+    assert "--resume_from_checkpoint true goes on" in ran.out

@@ -73,7 +73,7 @@ def test_the_answer_follows_the_last_marker(file):
     [
         ({"answer": "2"}, "has no column 'problem' (columns: answer); name it with --problem_col"),
         ({"problem": "x"}, "has no column 'answer' (columns: problem); name it with --answer_col"),
-        ({"problem": "x", "answer": None}, "has no column 'answer'"),
+        ({"problem": "x", "answer": None}, "has nothing in column 'answer'"),
         ({}, "(columns: none)"),
         ({"problem": " ", "answer": "2"}, "is empty; give it some text"),
         ({"problem": "x", "answer": " "}, "has an empty answer in column 'answer'; fill it"),
@@ -163,7 +163,7 @@ def test_a_folder_in_the_home_folder_is_found(tmp_path, monkeypatch):
 
 def test_a_bad_row_of_a_folder_is_named_with_its_number(tmp_path):
     Dataset.from_list([ROWS[0], {"problem": "x", "answer": None}]).to_json(tmp_path / "train.jsonl")
-    refused(tmp_path, f"{tmp_path}, train row 1: has no column 'answer'")
+    refused(tmp_path, f"{tmp_path}, train row 1: has nothing in column 'answer'")
 
 
 def test_a_folder_that_cannot_be_read_and_an_unknown_name(tmp_path, monkeypatch):
