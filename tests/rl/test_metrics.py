@@ -139,7 +139,7 @@ def test_the_stage_times_of_every_step_add_up_to_the_step(make_trainer: MakeTrai
         assert row["lanpo/other_ms"] < 0.5 * row["lanpo/step_ms"], "most of it has a name"
 
 
-def test_every_figure_of_the_issue_of_reading_a_run_is_there(make_trainer: MakeTrainer):
+def test_every_figure_that_a_run_is_read_by_is_there(make_trainer: MakeTrainer):
     trainer = make_trainer("recommended", kind=Spy, max_steps=12, canary_every=4)
     trainer.train()
     names = {name for row in trainer.state.log_history for name in row}
