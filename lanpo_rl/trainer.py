@@ -37,10 +37,11 @@ from lanpo_memory.types import (
     Rollout,
 )
 from lanpo_rl.alarms import Alarms, Canary, LessonsShown, default_alarms
-from lanpo_rl.callbacks import Boundaries, StageTimes, Watching, micro_steps
+from lanpo_rl.callbacks import Boundaries, StageTimes, Watching
 from lanpo_rl.clock import StageClock
 from lanpo_rl.collective import from_main, gathered
 from lanpo_rl.config import LanpoConfig
+from lanpo_rl.fitness import check_images, check_parts, check_saving
 from lanpo_rl.frozen import FrozenPolicy, frozen_copy
 from lanpo_rl.hooks import DistillingLoss, KeepsMemory, Measures, SamplesInTurns
 from lanpo_rl.memory import build_memory, build_summarizer
@@ -54,11 +55,6 @@ __all__ = ["LanpoTrainer"]
 
 _log = logging.getLogger(__name__)
 
-_SUCH_AS = {
-    "memory": "PoolAdapter(pool)",
-    "prompts": "EnglishPrompts()",
-    "alarms": "Alarms([...])",
-}
 _OF_A_PROBLEM = ("prompt", "problem", "problem_id", "family")
 
 
@@ -92,7 +88,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
     ) -> None:
         if not isinstance(args, LanpoConfig):
             raise ConfigError("LanpoTrainer needs args=LanpoConfig(...)")
-        _check_parts(args, {**kwargs, "memory": memory, "prompts": prompts, "alarms": alarms})
+        check_parts(args, {**kwargs, "memory": memory, "prompts": prompts, "alarms": alarms})
         dataset = positional[0] if positional else kwargs.get("train_dataset")
         check_dataset(dataset)
         self._lanpo_seen = SeenProblems() if _made_on_the_way(dataset) else None
@@ -137,7 +133,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         self._lanpo_lessons = LessonsShown()
         self._lanpo_alarms = _alarms(args, alarms)
         self._lanpo_canary = self._lanpo_new_canary() if memory is None else None
-        _check_saving(args)
+        check_saving(args)
         for callback in (StageTimes(self), Boundaries(self), Watching(self)):
             self.add_callback(callback)
         if args.push_to_hub:
@@ -212,7 +208,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
     def _lanpo_guide(self, inputs: list[dict[str, Any]]) -> Plan:
         """Ask the memory once per group and put its guidance into (part of) the group's prompts."""
         group, step, n = self.num_generations, int(self.state.global_step), len(inputs)
-        _check_images(self.args, inputs[0])
+        check_images(self.args, inputs[0])
         if self._lanpo_seen is not None:  # streamed rows can only be looked at as they pass
             self._lanpo_seen.check(inputs, f"step {step}")
         problems_P = gathered(_problems_of(inputs))[::group]
@@ -367,46 +363,12 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         return total_N, (rewards * task).nansum(1).masked_fill(unscored, torch.nan).cpu()
 
 
-def _check_parts(args: LanpoConfig, given: dict[str, Any]) -> None:
-    """Refuse what TRL can do and the distilling term, or sampling in turns, cannot."""
-    for name, method in (("memory", "prepare"), ("prompts", "sections"), ("alarms", "figures")):
-        part = given.get(name)
-        if part is not None and not callable(getattr(part, method, None)):
-            raise ConfigError(
-                f"{name} has no method {method!r}: give an object, such as "
-                f"{_SUCH_AS[name]}; got {part!r:.60}"
-            )
-    with_tools = [
-        name
-        for name in ("tools", "rollout_func", "environment_factory")
-        if given.get(name) is not None
-    ]
-    if with_tools and args.distills:
-        raise ConfigError(
-            f"objective {args.objective!r} distils completions, and with {with_tools[0]} parts of "
-            "them are not the policy's own; use objective='in_context'"
-        )
-    if with_tools and args.samples_in_turns:
-        raise ConfigError(
-            f"gate {args.gate!r} samples each group in two turns, and {with_tools[0]} wants it in "
-            "one; use gate='always'"
-        )
-
-
 def _made_on_the_way(dataset: Any) -> bool:
     """Whether rows can only be looked at as they pass: streamed ones, and those of a transform."""
     form = getattr(dataset, "format", None)
     return not hasattr(dataset, "__len__") or (
         isinstance(form, dict) and form.get("type") == "custom"
     )
-
-
-def _check_images(args: LanpoConfig, row: dict[str, Any]) -> None:
-    if (args.distills or args.samples_in_turns) and {"image", "images"} & set(row):
-        raise ConfigError(
-            "rows with images train with objective='in_context' and gate='always' only: bare "
-            "prompts and second turns are made of text"
-        )
 
 
 def _alarms(args: LanpoConfig, given: Alarms | None) -> Alarms | None:
@@ -434,25 +396,6 @@ def _has_adapters(model: Any, given: dict[str, Any]) -> bool:
 def _has_sections(prompts: Prompts, mode: str) -> bool:
     kinds = ("inter", "intra") if mode == "both" else (mode,)
     return any(prompts.sections(kind) for kind in kinds)  # type: ignore[arg-type]
-
-
-def _check_saving(args: LanpoConfig) -> None:
-    """Where rollouts last longer than a step, checkpoints may have to wait: some cannot."""
-    slices, each = micro_steps(args), int(args.gradient_accumulation_steps)
-    if each % slices == 0:
-        return
-    if str(getattr(args.save_strategy, "value", args.save_strategy)) == "best":
-        raise ConfigError(
-            f"save_strategy='best' cannot wait until rollouts are used up, which takes {slices} "
-            f"slices of {each} a step; use save_strategy='steps'"
-        )
-    steps = args.save_steps
-    if args.load_best_model_at_end and (steps < 1 or int(steps) * each % slices):
-        raise ConfigError(
-            f"load_best_model_at_end needs a checkpoint at every evaluation, and with save_steps="
-            f"{steps} some wait until rollouts are used up, after {slices} slices of {each} a "
-            f"step; make save_steps x {each} a multiple of {slices}"
-        )
 
 
 def _tokens_of(answers: Sequence[Completion | Failure]) -> tuple[int, int]:

@@ -70,7 +70,7 @@ def main(folder: Path, *, resume: bool) -> None:
     trainer.train(resume_from_checkpoint=resume or None)
     result = {
         "guidance": trainer.seen,
-        "digest": trainer.memory.pool.digest(),  # type: ignore[attr-defined]
+        "digest": trainer.memory.pool.digest(),
         "weights": sum(float(p.double().sum()) for p in trainer.model.parameters()),
     }
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")

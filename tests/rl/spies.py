@@ -58,7 +58,7 @@ def shown(trainer: Spy) -> list[list[list[str]]]:
 
 
 def pool_of(trainer: LanpoTrainer) -> ExperiencePool:
-    return trainer.memory.pool  # type: ignore[attr-defined]
+    return trainer.memory.pool
 
 
 def last_log(trainer: LanpoTrainer, name: str) -> float:

@@ -121,7 +121,7 @@ def test_without_a_pool_the_model_is_alone(run: Lanpo, script: Script, out: Path
 def test_with_a_pool_all_modes_are_compared(run: Lanpo, script: Script, out: Path, pool: Path):
     def answer(messages: Any) -> str:
         text = messages[-1]["content"]
-        i = int(re.search(r"A box holds (\d+)", text.rpartition(LESSON)[2]).group(1))  # type: ignore[union-attr]
+        i = int(re.search(r"A box holds (\d+)", text.rpartition(LESSON)[2]).group(1))
         return rf"\boxed{{{9 * i}}}" if LESSON in text else r"\boxed{1}"
 
     script.answers = answer
@@ -183,7 +183,7 @@ def test_the_tiny_policy_needs_the_pool(run: Lanpo, tmp_path: Path, out: Path):
             [
                 Experience(
                     problem=e.problem,
-                    principles=(lesson_text(str(e.problem.family), TASK.rule[e.problem.family]),),  # type: ignore[index]
+                    principles=(lesson_text(str(e.problem.family), TASK.rule[e.problem.family]),),
                 )
                 for e in TASK.train[:200]
             ]
@@ -531,7 +531,7 @@ def test_a_dataset_with_configurations_is_asked_for_one(
     )
     (folder / "README.md").write_text(f"---\nconfigs:\n{listed}---\n", encoding="utf-8")
     assert run("--config-name", "hard", data=folder).code == 0
-    assert [re.search(r"holds (\d+)", text)[1] for text in script.asked] == ["100", "101", "102"]  # type: ignore[index]
+    assert [re.search(r"holds (\d+)", text)[1] for text in script.asked] == ["100", "101", "102"]
     about = found(out)["made_with"]["data"]
     assert (about["name"], about["configuration"], about["split"]) == ("boxes", "hard", "test")
     unnamed = run(data=folder)

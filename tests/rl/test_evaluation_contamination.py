@@ -93,7 +93,7 @@ def test_a_paraphrase_is_found_with_an_embedder_only():
 
         fingerprint = "alike"
 
-        def embed(self, texts):  # type: ignore[no-untyped-def]
+        def embed(self, texts):
             import numpy as np
 
             return np.ones((len(texts), 1), dtype=np.float32)

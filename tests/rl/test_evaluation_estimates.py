@@ -150,4 +150,4 @@ def test_many_problems_take_little_memory_at_once(monkeypatch: pytest.MonkeyPatc
 )
 def test_an_interval_of_nothing_is_refused(values: list[float], settings: dict[str, float]):
     with pytest.raises(InvalidInputError):
-        bootstrap_interval(values, **settings)  # type: ignore[arg-type]
+        bootstrap_interval(values, **settings)

@@ -95,8 +95,8 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     weights = sum(float(p.double().sum()) for p in trainer.model.parameters())
     pool = digest = None
     if trainer.accelerator.is_main_process:
-        pool = trainer.memory.pool.stats()  # type: ignore[attr-defined]
-        digest = trainer.memory.pool.digest()  # type: ignore[attr-defined]
+        pool = trainer.memory.pool.stats()
+        digest = trainer.memory.pool.digest()
     result = {
         "seen": trainer.seen,
         "distilled": trainer.distilled,
