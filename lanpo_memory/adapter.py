@@ -28,7 +28,7 @@ from lanpo_memory.protocols import ChatModel, Summarizer
 from lanpo_memory.reflectors import critique_entry
 from lanpo_memory.rewinding import check_mark, mark
 from lanpo_memory.schedules import Schedule, as_schedule
-from lanpo_memory.snapshots import write_whole
+from lanpo_memory.snapshots import read_header, write_whole
 from lanpo_memory.summarizers import provenance
 from lanpo_memory.texts import storable
 from lanpo_memory.types import (
@@ -426,8 +426,8 @@ class PoolAdapter:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise PoolWriteError(f"cannot make the folder {folder}: {error.strerror}") from error
-        self.pool.snapshot(folder / "pool.jsonl")
-        state = {**self._identity(), "pool": mark(self.pool), "digest": self.pool.digest()}
+        saved = read_header(self.pool.snapshot(folder / "pool.jsonl")) or {}
+        state = {**self._identity(), "pool": mark(self.pool), "digest": saved["digest"]}
         write_whole(folder / "adapter.json", json.dumps(state))
 
     def load(self, folder: Path) -> None:
