@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 from lanpo_memory.errors import MissingExtraError
 from lanpo_rl.rewards.answers import spelled_out, without_percent, without_unit
+from lanpo_rl.rewards.bounds import bounded
 
 __all__ = ["DEEPEST", "LIMIT_S", "LONGEST", "Pair", "compared"]
 
@@ -32,9 +30,11 @@ def compared(pairs: Sequence[Pair]) -> list[bool]:
         MissingExtraError: math-verify is not installed.
     """
     try:
-        import math_verify  # noqa: F401 - fails here, with a remedy
+        from math_verify import grader, parser
     except ImportError as error:
         raise MissingExtraError("math-verify", "rl") from error
+    # They would say once that their time-outs are off: there are ours.
+    parser.TIMEOUT_WARNING_SHOWN = grader.TIMEOUT_WARNING_SHOWN = True
     read = cache(_read)  # a reference is read once for its whole group
     return [_same(*pair, read) for pair in pairs]
 
@@ -42,21 +42,19 @@ def compared(pairs: Sequence[Pair]) -> list[bool]:
 def _same(gold: str, answer: str, boxed: bool, read: Callable[[str], list[Any]]) -> bool:
     one = without_unit(spelled_out(gold))
     if not boxed:
-        with _alarm_kept():
-            return _verified(read(_box(one)), read(answer))
+        return _verified(read(_box(one)), read(answer))
     two = without_unit(spelled_out(answer, gold=gold))
     tries = [(one, two)]
     bare = without_percent(one), without_percent(two)
     if (bare[0] == one) != (bare[1] == two):  # one of them is said in percent
         tries.append(bare)
-    with _alarm_kept():
-        return any(a == b or _verified(read(_box(a)), read(_box(b))) for a, b in tries)
+    return any(a == b or _verified(read(_box(a)), read(_box(b))) for a, b in tries)
 
 
 def _read(text: str) -> list[Any]:
     from math_verify import parse
 
-    return list(parse(text, parsing_timeout=LIMIT_S))
+    return bounded(LIMIT_S, lambda own: list(parse(text, parsing_timeout=own)), otherwise=[])
 
 
 def _verified(gold: list[Any], answer: list[Any]) -> bool:
@@ -66,26 +64,9 @@ def _verified(gold: list[Any], answer: list[Any]) -> bool:
 
     if any(too_large(side) for side in [*gold, *answer]):
         return False
-    return bool(verify(gold, answer, allow_set_relation_comp=True, timeout_seconds=LIMIT_S))
+    compare = partial(verify, gold, answer, allow_set_relation_comp=True)
+    return bounded(LIMIT_S, lambda own: bool(compare(timeout_seconds=own)), otherwise=False)
 
 
 def _box(answer: str) -> str:
     return f"\\boxed{{{answer}}}"
-
-
-@contextmanager
-def _alarm_kept() -> Iterator[None]:
-    """Put the user's own alarm back: math-verify sets one and takes it away."""
-    if not hasattr(signal, "SIGALRM"):
-        yield
-        return
-    handler, started = signal.getsignal(signal.SIGALRM), time.monotonic()
-    left, interval = signal.getitimer(signal.ITIMER_REAL)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGALRM) is not handler:
-            signal.signal(signal.SIGALRM, handler)
-        if left:
-            late = time.monotonic() - started
-            signal.setitimer(signal.ITIMER_REAL, max(left - late, 1e-3), interval)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -285,6 +287,27 @@ def test_an_expression_too_deep_for_the_interpreter_is_wrong():
 def test_what_takes_too_long_is_wrong(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("lanpo_rl.rewards.mathematics.LIMIT_S", 1)
     assert rewarded("4", box(r"(x+y+z+w)^{60}")) == 0.0
+
+
+def test_the_bound_holds_where_an_exception_would_be_lost(monkeypatch: pytest.MonkeyPatch):
+    """An alarm mostly rings in this callback, whose exceptions Python reports and forgets."""
+    monkeypatch.setattr("lanpo_rl.rewards.mathematics.LIMIT_S", 1)
+    before = gc.get_threshold()
+
+    def collected(phase: str, info: dict[str, int]) -> None:
+        ends = time.monotonic() + 0.002
+        while time.monotonic() < ends:
+            pass
+
+    gc.callbacks.append(collected)
+    gc.set_threshold(50)
+    started = time.monotonic()
+    try:
+        assert rewarded("4", box(r"(x+y+z+w)^{60}")) == 0.0
+    finally:
+        gc.callbacks.remove(collected)
+        gc.set_threshold(*before)
+    assert time.monotonic() - started < 20.0  # without a bound it takes minutes
 
 
 def test_a_row_without_a_reference_is_not_scored():
