@@ -13,7 +13,7 @@ TYPED := lanpo_memory lanpo_rl $(wildcard tests/typing/*.py)
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types docs bench clean
+.PHONY: help demo test test-slow test-servers lint types docs bench clean
 
 help:  ## show this list
 	@echo "Targets:"
@@ -30,6 +30,9 @@ test: $(VENV)/.stamp-dev  ## the fast tests, doctests included
 
 test-slow: $(VENV)/.stamp-dev  ## the tests that train
 	$(OFFLINE) $(BIN)/python -m pytest -m "slow and not gpu and not server" $(ARGS)
+
+test-servers: $(VENV)/.stamp-dev  ## the tests that start a Chroma server and a PostgreSQL cluster
+	$(OFFLINE) $(BIN)/python -m pytest -m "server and not gpu" $(ARGS)
 
 lint: $(VENV)/.stamp-ruff  ## ruff: rules and formatting
 	$(BIN)/ruff check .

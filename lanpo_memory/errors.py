@@ -17,6 +17,7 @@
         │   └── PoolDamagedError              a page or a record cannot be read
         ├── PoolVersionError                  a pool written by newer code
         ├── PoolBusyError (TimeoutError)      another process holds the write lock too long
+        ├── PoolConnectionError (ConnectionError)  a server is not there, or went away
         ├── PoolWriteError (OSError)          the disk refused a write; nothing was half written
         │   ├── PoolFullError                 no space left
         │   ├── PoolReadOnlyError             the file or its folder may not be written
@@ -42,6 +43,7 @@ __all__ = [
     "NoAnswerError",
     "PoolBusyError",
     "PoolClosedError",
+    "PoolConnectionError",
     "PoolDamagedError",
     "PoolError",
     "PoolFileSystemError",
@@ -126,6 +128,10 @@ class PoolVersionError(PoolError):
 
 class PoolBusyError(PoolError, TimeoutError):
     """Another process held the write lock for longer than the time-out. Nothing was written."""
+
+
+class PoolConnectionError(PoolError, ConnectionError):
+    """A pool's server cannot be reached, or the connection broke. Nothing is half written."""
 
 
 class PoolWriteError(PoolError, OSError):

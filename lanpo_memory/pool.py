@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lanpo_memory.calibration import gamma_of
-from lanpo_memory.errors import InvalidInputError, PoolClosedError, PoolURLError
+from lanpo_memory.errors import InvalidInputError, PoolClosedError
 from lanpo_memory.filters import NotSameProblem, SimilarityAtLeast
 from lanpo_memory.problems import ProblemTable
 from lanpo_memory.protocols import (
@@ -22,10 +22,10 @@ from lanpo_memory.protocols import (
     ProblemFilter,
     Retriever,
 )
-from lanpo_memory.reindex import claim
+from lanpo_memory.reindex import claim, recorded_embedder
 from lanpo_memory.selection import Candidate, Selection
 from lanpo_memory.snapshots import digest_of, header, read_snapshot, write_snapshot
-from lanpo_memory.stores import MemoryStore, SQLiteStore
+from lanpo_memory.stores import MemoryStore, open_store
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -34,6 +34,7 @@ from lanpo_memory.types import (
     Hit,
     Limits,
     Problem,
+    Promise,
     Receipt,
     Retrieved,
 )
@@ -393,7 +394,14 @@ class ExperiencePool:
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield everything as plain dictionaries, a header first, each kind oldest first."""
-        yield header(digest=self.digest(), experiences=self.store.count("experience"))
+        counts = {f"{kind}s": self.store.count(kind) for kind in _COUNTED if kind != "problem"}
+        keeps_more = Promise.CACHE in self.store.promises
+        yield header(
+            digest=self.digest(),
+            experiences=counts["experiences"],
+            embedder=recorded_embedder(self.store) if keeps_more else None,
+            counts=counts,
+        )
         for kind in ("experience", "attempt", "exposure", "failure"):
             for record in self.store.scan(kind):
                 yield {"kind": kind, **record.model_dump(mode="json")}
@@ -469,39 +477,26 @@ def open_pool(
     create: bool = True,
     **options: Any,
 ) -> ExperiencePool:
-    """Open a pool by its address; the only place that reads such a string.
+    """Open a pool by its address.
 
-    ``memory:`` lives in this process; ``sqlite:///pool.db`` or a plain path is one file.
-    `options` go to `ExperiencePool`.
+    ``memory:`` lives in this process; ``sqlite:///pool.db`` or a plain path is one file;
+    ``chroma:///folder`` is a folder of Chroma's, ``chroma+http://host:port/collection`` a server
+    of it; ``postgresql://user@host/database`` a database. `options` go to `ExperiencePool`.
 
     Raises:
         PoolURLError: the scheme is unknown.
-        PoolNotFoundError: the file is not there and `create` is false.
-        PoolFormatError: the file is not a pool.
+        MissingExtraError: the store needs a package that is not installed.
+        PoolNotFoundError: nothing is there and `create` is false.
+        PoolFormatError: what is there is not a pool.
+        PoolConnectionError: the server cannot be reached.
 
     >>> with open_pool("memory:") as pool:
     ...     len(pool)
     0
     """
-    store = _store(str(url), namespace, create)
+    store = open_store(url, namespace=namespace, create=create)
     try:
         return ExperiencePool(store, **options)
     except BaseException:
         store.close()
         raise
-
-
-def _store(url: str, namespace: str, create: bool) -> ExperienceStore:
-    scheme, colon, rest = url.partition(":")
-    if url in ("memory:", "memory://"):
-        return MemoryStore()
-    if scheme == "sqlite" and rest.startswith("///"):
-        return SQLiteStore(rest.removeprefix("///"), namespace=namespace, create=create)
-    if not url.strip():
-        raise PoolURLError("the pool's address is empty; give a path, or memory:")
-    # One letter before the colon is a Windows drive, not a scheme.
-    if colon and "/" not in scheme and len(scheme) > 1 and not Path(url).exists():
-        raise PoolURLError(
-            f"cannot open a pool at {url!r}. Known addresses: a path, sqlite:///path, memory:"
-        )
-    return SQLiteStore(url, namespace=namespace, create=create)

@@ -607,7 +607,7 @@ class Change(NamedTuple):
 class Changes(NamedTuple):
     """A piece of the change log, oldest first, and the number of the store's newest line.
 
-    `head` counts the lines of all namespaces.
+    `head` may count the lines of other namespaces, too; those are not among the items.
     """
 
     items: tuple[Change, ...]
@@ -615,13 +615,25 @@ class Changes(NamedTuple):
 
 
 class Promise(StrEnum):
-    """What a store may promise; the conformance kit tests what it declares."""
+    """What a store may promise; the conformance kit tests what it declares.
 
-    ATOMIC = "atomic"  # a batch is written whole or not at all
-    DURABLE = "durable"  # an acknowledged write survives kill -9
-    PROCESSES = "processes"  # several processes may write at once
-    CHANGE_LOG = "change_log"  # other processes can follow
-    CACHE = "cache"  # keeps embeddings and scores
+    What a store does not promise it refuses with a typed error: it never keeps it by halves.
+    """
+
+    ATOMIC = "atomic"
+    """A batch is written whole or not at all. Without it, `Batch.replace` is refused."""
+    DURABLE = "durable"
+    """An acknowledged write survives kill -9. Without it, a store that is opened again is empty."""
+    CHANGE_LOG = "change_log"
+    """`changes` tells in which order everything happened. Without it, `changes` is refused."""
+    CACHE = "cache"
+    """Keeps bytes under keys: embeddings, scores, calibrations. Without it, both are refused."""
+    NAMESPACES = "namespaces"
+    """Several pools lie side by side and never meet. Without it, only ``default`` is opened."""
+    READERS = "readers"
+    """Other processes may read while one writes. Without it, they are refused or see nothing."""
+    PROCESSES = "processes"
+    """Several processes may write at once. Without it, a second writer is refused."""
 
 
 class RetrievalFigures(_Frozen):

@@ -9,6 +9,7 @@ from trl import GRPOConfig
 
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.schedules import Schedule, linear
+from lanpo_memory.stores import shown
 from lanpo_rl.combinations import nonsense
 
 __all__ = ["LanpoConfig"]
@@ -90,10 +91,14 @@ class LanpoConfig(GRPOConfig):
 
     pool: str = field(
         default="memory:",
-        metadata={"help": "memory: or a path; lanpo train turns memory: into OUTPUT_DIR/pool.db."},
+        metadata={
+            "help": "memory:, a path, or an address such as postgresql://...; lanpo train turns "
+            "memory: into OUTPUT_DIR/pool.db."
+        },
     )
     pool_namespace: str = field(
-        default="default", metadata={"help": "Runs that share a file keep apart by namespace."}
+        default="default",
+        metadata={"help": "Runs that share a pool's place keep apart by namespace."},
     )
     mode: str = field(
         default="inter",
@@ -291,6 +296,15 @@ class LanpoConfig(GRPOConfig):
     def reshapes_advantages(self) -> bool:
         """Whether advantages other than TRL's own are used."""
         return self.guides and (self.group_layout == "mixed" or self.objective != "in_context")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as plain values, for trackers and logs: the pool's without its password."""
+        return {**super().to_dict(), "pool": shown(self.pool)}
+
+    def __str__(self) -> str:
+        return str(super().__str__()).replace(self.pool, shown(self.pool))
+
+    __repr__ = __str__
 
     @classmethod
     def preset(cls, name: str, **settings: Any) -> Self:

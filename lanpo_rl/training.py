@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -19,6 +20,7 @@ from lanpo_memory.errors import ConfigError, InvalidInputError, LanpoError, Miss
 from lanpo_memory.pool import open_pool
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import Prompts
+from lanpo_memory.stores import shown
 from lanpo_rl.checkpoints import last_complete
 from lanpo_rl.config import LanpoConfig, preset_settings
 from lanpo_rl.data import load_problems
@@ -309,7 +311,7 @@ def _warn_of_old_experiences(config: LanpoConfig) -> None:
             _log.warning(
                 "%s holds %s experiences already; they guide this run too. To begin with an "
                 "empty pool, name another --pool or --pool_namespace.",
-                config.pool,
+                shown(config.pool),
                 f"{len(pool):,}",
             )
 
@@ -344,7 +346,7 @@ def train(arguments: Sequence[str]) -> LanpoTrainer:
                 f"cannot make --output_dir {folder}: {error.strerror}"
             ) from error
         config.pool = str(folder / "pool.db")  # a run from the shell leaves its pool behind
-    if checkpoint is None:
+    if checkpoint is None and os.environ.get("RANK", "0") == "0":  # the one that holds the pool
         _warn_of_old_experiences(config)
     trainer = _built(given, config)
     trainer.train(resume_from_checkpoint=checkpoint)

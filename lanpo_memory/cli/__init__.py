@@ -14,6 +14,7 @@ from lanpo_memory.cli import (  # noqa: I001
     judging as judging,
     reindexing as reindexing,
     moving as moving,
+    copying as copying,
     differing as differing,
     solving as solving,
     auditing as auditing,

@@ -26,6 +26,7 @@ from lanpo_memory.cli.terminal import cut, progress, to_screen, wrapped
 from lanpo_memory.errors import BudgetExceeded, InvalidInputError
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.pool import ExperiencePool
+from lanpo_memory.stores import shown
 
 __all__ = ["audit"]
 
@@ -86,7 +87,7 @@ def audit(
     if model is not None:
         print_ledger(console, ledger)
     if out is not None:
-        _write(out / "audit.md", to_markdown(found, title=f"Audit of {pool}"))
+        _write(out / "audit.md", to_markdown(found, title=f"Audit of {shown(pool)}"))
         _write(out / "audit.json", found.model_dump_json(indent=2) + "\n")
         console.print(f"written: {out / 'audit.md'}, {out / 'audit.json'}")
     if found.stopped:

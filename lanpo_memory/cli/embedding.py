@@ -15,6 +15,7 @@ from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_memory.pool import ExperiencePool, open_pool
 from lanpo_memory.protocols import Embedder, ExperienceStore
 from lanpo_memory.reindex import claim, recorded_embedder, reindex
+from lanpo_memory.stores import shown
 
 __all__ = [
     "Bf16Option",
@@ -96,8 +97,8 @@ def searchable(
     with look_into(pool, namespace) as bare:
         if not len(bare):
             raise InvalidInputError(
-                f"{pool} holds no experiences in namespace {namespace!r}; fill it first, with "
-                "`lanpo pool import` or by training"
+                f"{shown(pool)} holds no experiences in namespace {namespace!r}; fill it first, "
+                "with `lanpo pool import` or by training"
             )
         if model is not None:
             embedder = load_embedder(model, bf16=bf16)

@@ -14,6 +14,7 @@ from lanpo_memory.cli.terminal import report, to_screen
 from lanpo_memory.embedders import CachedEmbedder
 from lanpo_memory.protocols import Embedder, ExperienceStore
 from lanpo_memory.reindex import recorded_embedder
+from lanpo_memory.stores import shown
 
 __all__ = ["reindex"]
 
@@ -49,7 +50,7 @@ def reindex(
         try:
             embedded, total = embed_all(opened.store, encoder, chunk=chunk)
         except KeyboardInterrupt:
-            again = f"--pool {shlex.quote(pool)} --namespace {shlex.quote(namespace)}"
+            again = f"--pool {shlex.quote(shown(pool))} --namespace {shlex.quote(namespace)}"
             options = f"{again}{' --bf16' if bf16 else ''} --chunk {chunk}"
             done, of = _embedded(opened.store, encoder)
             report().print(
@@ -59,7 +60,7 @@ def reindex(
             raise typer.Exit(INTERRUPTED) from None
     console = to_screen()
     console.print(
-        f"{embedded:,} problems embedded, {total - embedded:,} were there already: {pool}"
+        f"{embedded:,} problems embedded, {total - embedded:,} were there already: {shown(pool)}"
     )
     if before not in (None, encoder.fingerprint):
         console.print(f"until now of  {before}")

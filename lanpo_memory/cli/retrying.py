@@ -29,6 +29,7 @@ from lanpo_memory.errors import BudgetExceeded, ConfigError, LanpoError, NoAnswe
 from lanpo_memory.ledger import Ledger
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.prompts import EnglishPrompts
+from lanpo_memory.stores import shown
 from lanpo_memory.types import Experience, Failure, Receipt
 
 __all__ = ["retry"]
@@ -93,7 +94,9 @@ def retry(
     if not dry_run:
         print_ledger(console, ledger)
     would = "would be" if dry_run else "are"
-    console.print(f"{counted(left, 'failed answer')} {would} left, {size:,} experiences: {pool}")
+    console.print(
+        f"{counted(left, 'failed answer')} {would} left, {size:,} experiences: {shown(pool)}"
+    )
     if left:
         raise typer.Exit(1)
 

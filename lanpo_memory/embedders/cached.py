@@ -21,6 +21,7 @@ from lanpo_memory.types import Promise
 
 __all__ = ["CachedEmbedder"]
 
+_DTYPES = {"float32": "<f4", "float16": "<f2"}
 _PAID_AT_ONCE = 1024  # texts; what an interrupted run can lose
 _LOOKED_UP_AT_ONCE = 2000  # keys
 
@@ -28,15 +29,16 @@ _LOOKED_UP_AT_ONCE = 2000  # keys
 class CachedEmbedder:
     """Looks each text up in memory, then in the store, and embeds what neither has.
 
-    The store keeps the rows of every embedder apart by its fingerprint, as little-endian float32,
-    so that a row is the same bits whenever it comes back. New texts are embedded and stored 1,024
+    The store keeps the rows of every embedder apart by its fingerprint, as little-endian float32.
+    A store with `vector_dtype = "float16"` keeps half of that: each row is rounded before its first
+    use. So a row is the same bits whenever it comes back. New texts are embedded and stored 1,024
     at a time: a run that is interrupted keeps what it paid for. Threads may share one; the model
     is asked by one of them at a time, and never twice for the same text.
 
     Args:
         embedder: pays for new texts.
         store: keeps the rows; it has to promise `Promise.CACHE`.
-        memory: how many rows this process keeps at hand (d · 4 bytes each), the latest used.
+        memory: how many rows this process keeps at hand (d · 4 bytes each, or 2), the latest used.
         buffer: how many new rows may wait for `flush`, so that not every new question costs a
             commit; 0 stores each at once. What waits is lost with the process, and embedded again.
 
@@ -74,7 +76,9 @@ class CachedEmbedder:
         self.embedded = 0
         self.reused = 0
         self._embedder, self._store, self._memory = embedder, store, memory
-        self._prefix = f"emb:{_hash(embedder.fingerprint)}:"
+        self._dtype = np.dtype(_DTYPES[getattr(store, "vector_dtype", "float32")])
+        half = "16" if self._dtype.itemsize == 2 else ""
+        self._prefix = f"emb{half}:{_hash(embedder.fingerprint)}:"
         self._dim: int | None = getattr(embedder, "dim", None)
         self._recent: OrderedDict[str, bytes] = OrderedDict()
         self._buffer = buffer
@@ -164,13 +168,13 @@ class CachedEmbedder:
                 f"the embedder {self.fingerprint!r} returned rows that are not finite or not of "
                 "length one; nothing was stored. Have it normalise its rows"
             )
-        return [row.tobytes() for row in rows]
+        return [row.tobytes() for row in rows.astype(self._dtype, copy=False)]
 
     def _decode(self, blobs: Sequence[bytes]) -> NDArray[np.float32]:
         sizes = {len(blob) for blob in blobs}
         for size in sorted(sizes):
-            self._check_length(size / 4)
-        flat = np.frombuffer(bytearray().join(blobs), dtype="<f4")
+            self._check_length(size / self._dtype.itemsize)
+        flat = np.frombuffer(bytearray().join(blobs), dtype=self._dtype)
         rows = flat.astype(np.float32, copy=False).reshape(len(blobs), self._dim or 0)
         if not _are_unit(rows):
             raise EmbedderMismatchError(

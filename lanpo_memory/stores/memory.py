@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from lanpo_memory.errors import InvalidInputError
+from lanpo_memory.errors import InvalidInputError, PromiseError
 from lanpo_memory.stores.receipts import NOTHING_TO_DELETE, refusal, settled
 from lanpo_memory.types import (
     Attempt,
@@ -38,6 +38,9 @@ def _problem_id(record: _Record) -> str:
 class MemoryStore:
     """Keeps everything in dictionaries; gone when the process ends.
 
+    Raises:
+        PromiseError: it has one namespace, ``default``, and another one is asked for.
+
     >>> store = MemoryStore()
     >>> problem = Problem(text="2 + 3?")
     >>> batch = Batch(experiences=(Experience(problem=problem, thoughts="count"),))
@@ -46,9 +49,14 @@ class MemoryStore:
     """
 
     promises = frozenset({Promise.ATOMIC, Promise.CHANGE_LOG, Promise.CACHE})
-    namespace = "default"
 
-    def __init__(self) -> None:
+    def __init__(self, *, namespace: str = "default") -> None:
+        if namespace != "default":
+            raise PromiseError(
+                f"a pool in memory has no namespaces, and {namespace!r} is asked for; open one "
+                "pool for each, or use a file"
+            )
+        self.namespace = namespace
         self._lock = threading.RLock()
         self._records: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
         self._by_problem: dict[str, dict[str, list[str]]] = {

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lanpo_memory.errors import ConfigError
+from lanpo_memory.stores import shown
 from lanpo_rl.cli.common import console_of, ignore_future_warnings, needs_rl, program
 
 __all__ = ["train"]
@@ -46,5 +47,6 @@ def train(
         )
         raise typer.Exit(130) from None
     console = console_of()
-    console.print(f"model {trainer.args.output_dir}, pool {trainer.args.pool}", soft_wrap=True)
-    console.print(f"look at it: {program()} pool stats --pool {trainer.args.pool}", soft_wrap=True)
+    pool = shown(trainer.args.pool)
+    console.print(f"model {trainer.args.output_dir}, pool {pool}", soft_wrap=True)
+    console.print(f"look at it: {program()} pool stats --pool {pool}", soft_wrap=True)

@@ -26,6 +26,7 @@ POOL = [
     "appending",
     "calibration",
     "comparison",
+    "copying",
     "filters",
     "hit_rate",
     "importers",
@@ -58,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ALLOWED["pool"] |= {"stores", "retrievers", "embedders"}  # open_pool("sqlite:///...") chooses
 ALLOWED["reindex"] |= {"embedders"}  # fills the cache that the pool reads
+ALLOWED["copying"] |= {"embedders", "retrievers"}  # takes along what they had computed
 ALLOWED["testing"] = {*ALLOWED}
 ALLOWED["cli"] = {*ALLOWED} - {"testing"}
 ALLOWED["__init__"] = ALLOWED["cli"]

@@ -56,3 +56,12 @@ def test_what_differs_from_the_paper_is_stated_in_the_open(make_config: MakeConf
     assert config.beta == 0.0
     assert config.loss_type == "dapo"
     assert config.remove_unused_columns is False
+
+
+def test_a_password_in_the_pools_address_is_never_shown(make_config: MakeConfig):
+    address = "postgresql://me:s3cret@host/db"
+    config = make_config("recommended", pool=address)
+    assert config.pool == address
+    for text in (str(config), repr(config), config.to_json_string(), str(config.to_dict())):
+        assert "s3cret" not in text
+        assert "postgresql://me:***@host/db" in text

@@ -1,0 +1,187 @@
+"""Moving a pool from one store to another, in pieces that survive an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from lanpo_memory.calibration import load_calibration, store_calibration
+from lanpo_memory.comparison import KINDS
+from lanpo_memory.errors import InvalidInputError, PoolError
+from lanpo_memory.protocols import ExperienceStore, Retriever
+from lanpo_memory.reindex import claim, recorded_embedder
+from lanpo_memory.snapshots import digest_of
+from lanpo_memory.types import Batch, Limits, Promise
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Copied", "copy_pool"]
+
+_NO_LIMITS = Limits(capacity=None, per_step=None, attempts=None, failures=None)
+_FIELDS = {kind: f"{kind}s" for kind in KINDS}
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What a copy came to: records written now, records that were there already, the digest.
+
+    `vectors` are rows of the pool's embedder that came along.
+    """
+
+    written: int
+    there: int
+    vectors: int
+    digest: str
+
+
+def copy_pool(
+    source: ExperienceStore,
+    target: ExperienceStore,
+    *,
+    chunk: int = 1_000,
+    restart: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Copied:
+    """Copy every record from one store to another; afterwards their digests are equal.
+
+    Each chunk is durable: after an interruption the next call goes on behind it. Limits are those
+    of the source: nothing is evicted. What an embedder computed for the problems comes along, and
+    the calibration of the default retriever; other cached values do not.
+
+    Args:
+        source: is read as of one moment.
+        target: has to be empty, or hold the beginning of this very copy.
+        chunk: records a transaction.
+        restart: empty the target first.
+        progress: called with (done, all) after every chunk.
+
+    Raises:
+        InvalidInputError: the target holds something else, or the source has changed since the
+            copy was begun.
+        PoolError: somebody else wrote to the target meanwhile.
+
+    >>> from lanpo_memory import Experience, Problem
+    >>> from lanpo_memory.stores import MemoryStore
+    >>> one, two = MemoryStore(), MemoryStore()
+    >>> lesson = Experience(problem=Problem(text="Sum 1 to 9"), thoughts="Pair the ends.")
+    >>> receipts = one.write(Batch(experiences=(lesson,)), limits=Limits())
+    >>> copy_pool(one, two).written, two.count("experience")
+    (1, 1)
+    """
+    if chunk < 1:
+        raise InvalidInputError(f"chunk must be at least 1, got {chunk}")
+    with source.view():
+        digest = _digest(source)
+        total = sum(source.count(kind) for kind in KINDS)
+        there = _begin(target, digest, restart)
+        written = 0
+        for records in _missing(source, target, chunk):
+            target.write(Batch(**records), limits=_NO_LIMITS)
+            written += sum(map(len, records.values()))
+            if progress is not None:
+                progress(there + written, total)
+        vectors = _vectors(source, target)
+    if _digest(target) != digest:
+        raise PoolError(
+            "the copy differs from its source: somebody else wrote to the target meanwhile. Copy "
+            "into a namespace that nobody uses, or restart the copy"
+        )
+    if Promise.CACHE in target.promises:
+        target.cache([(_key(target), b"")])
+    return Copied(written=written, there=there, vectors=vectors, digest=digest)
+
+
+def _digest(store: ExperienceStore) -> str:
+    with store.view():
+        return digest_of(store.scan("experience"), store.scan("attempt"), store.scan("exposure"))
+
+
+def _begin(target: ExperienceStore, digest: str, restart: bool) -> int:
+    """Make the target ready; return how many records of an earlier try it holds."""
+    if restart:
+        target.write(Batch(replace=True), limits=_NO_LIMITS)
+    held = sum(target.count(kind) for kind in KINDS)
+    caches = Promise.CACHE in target.promises
+    begun = (target.cached([_key(target)])[0] if caches else None) or b""
+    if held and begun != digest.encode():
+        if not begun and _digest(target) == digest:
+            return held
+        why = (
+            "the source has changed since this copy was begun"
+            if begun
+            else f"the target holds {held:,} records that are no beginning of this copy"
+        )
+        raise InvalidInputError(f"{why}; restart replaces them, or copy into another namespace")
+    if caches:
+        target.cache([(_key(target), digest.encode())])
+    return held
+
+
+def _key(store: ExperienceStore) -> str:
+    return f"copy:{store.namespace}"
+
+
+def _missing(
+    source: ExperienceStore, target: ExperienceStore, chunk: int
+) -> Iterator[dict[str, tuple[Any, ...]]]:
+    """What the target lacks: it holds the first so many of each kind, in the same order."""
+    for kind in KINDS:
+        rest = islice(source.scan(kind), target.count(kind), None)
+        while records := tuple(islice(rest, chunk)):
+            yield {_FIELDS[kind]: records}
+
+
+def _vectors(source: ExperienceStore, target: ExperienceStore) -> int:
+    """Bring along what the source's embedder computed for its problems."""
+    if not {Promise.CACHE} <= source.promises & target.promises:
+        return 0
+    _calibration(source, target, _bm25())
+    fingerprint = recorded_embedder(source)
+    if fingerprint is None:
+        return 0
+    claim(target, fingerprint)
+    from lanpo_memory.embedders import CachedEmbedder
+    from lanpo_memory.retrievers import BM25Retriever, CosineRetriever
+
+    given = _Given(fingerprint)
+    read = CachedEmbedder(given, source, memory=0)
+    write = CachedEmbedder(given, target, memory=0)
+    texts = list(dict.fromkeys(problem.text for problem in source.read("problem")))
+    moved = 0
+    for start in range(0, len(texts), 512):
+        part = texts[start : start + 512]
+        stored = [t for t, has in zip(part, read.has(part), strict=True) if has]
+        given.rows = dict(zip(stored, read.embed(stored), strict=True))
+        write.embed(stored)
+        moved += len(stored)
+    _calibration(source, target, CosineRetriever(BM25Retriever(), given))
+    return moved
+
+
+def _bm25() -> Retriever:
+    from lanpo_memory.retrievers import BM25Retriever
+
+    return BM25Retriever()
+
+
+def _calibration(source: ExperienceStore, target: ExperienceStore, retriever: Retriever) -> None:
+    known = load_calibration(source, retriever.fingerprint)
+    if known is not None:
+        store_calibration(target, known)
+
+
+class _Given:
+    """An embedder that knows the rows it was handed, and no others."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self.rows: dict[str, NDArray[np.float32]] = {}
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        import numpy as np
+
+        return np.stack([self.rows[text] for text in texts])

@@ -1,0 +1,121 @@
+"""The addresses of pools. Nothing else reads such a string."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lanpo_memory.errors import PoolURLError
+from lanpo_memory.protocols import ExperienceStore
+from lanpo_memory.stores.memory import MemoryStore
+from lanpo_memory.stores.sqlite import SQLiteStore
+
+__all__ = ["KNOWN", "open_store", "shown"]
+
+KNOWN = (
+    "a path",
+    "sqlite:///path",
+    "memory:",
+    "chroma:///folder",
+    "chroma+http://host:port/collection",
+    "postgresql://user@host/database",
+)
+"""What an address may look like."""
+
+_CHROMA_SERVERS = ("chroma+http", "chroma+https")
+_POSTGRES = ("postgresql", "postgres")
+
+
+def open_store(
+    url: str | Path, *, namespace: str = "default", create: bool = True
+) -> ExperienceStore:
+    """Open the store at an address.
+
+    Raises:
+        PoolURLError: the address is empty, its scheme is unknown, or it lacks a part.
+        MissingExtraError: the store needs a package that is not installed.
+        PromiseError: the store holds one pool only, and another namespace is asked for.
+        PoolNotFoundError: there is nothing at this address, and `create` is false.
+        PoolError: what else the store says.
+
+    >>> open_store("memory:").count("experience")
+    0
+    """
+    address = str(url)
+    scheme, colon, rest = address.partition(":")
+    if not address.strip():
+        raise PoolURLError("the pool's address is empty; give a path, or memory:")
+    if address in ("memory:", "memory://"):
+        return MemoryStore(namespace=namespace)
+    if scheme in _POSTGRES and rest.startswith("//"):
+        from lanpo_memory.stores.postgres import PostgresStore
+
+        return PostgresStore(address, namespace=namespace, create=create)
+    if scheme == "chroma" and rest.startswith("///"):
+        return _chroma_folder(rest.removeprefix("///"), address, namespace, create)
+    if scheme in _CHROMA_SERVERS and rest.startswith("//"):
+        return _chroma_server(address, namespace, create)
+    if scheme == "sqlite" and rest.startswith("///"):
+        return SQLiteStore(rest.removeprefix("///"), namespace=namespace, create=create)
+    # One letter before the colon is a Windows drive, not a scheme.
+    if colon and "/" not in scheme and len(scheme) > 1 and not Path(address).exists():
+        raise _unreadable(address)
+    return SQLiteStore(address, namespace=namespace, create=create)
+
+
+def shown(url: str | Path) -> str:
+    """An address as it may be printed: without its password.
+
+    >>> shown("postgresql://me:secret@host/db?password=secret")
+    'postgresql://me:***@host/db?password=***'
+    """
+    address = str(url)
+    before, at, after = address.partition("://")
+    if not at:
+        return address
+    user, has_user, host = after.rpartition("@")
+    if has_user:
+        name, has_password, _ = user.partition(":")
+        after = f"{name}{':***' if has_password else ''}@{host}"
+    head, mark, query = after.partition("?")
+    pairs = [
+        f"{name}=***" if "password" in name.lower() else f"{name}{equals}{value}"
+        for name, equals, value in (pair.partition("=") for pair in query.split("&"))
+    ]
+    return f"{before}://{head}{mark}{'&'.join(pairs) if mark else ''}"
+
+
+def _chroma_folder(folder: str, address: str, namespace: str, create: bool) -> ExperienceStore:
+    if not folder.strip():
+        raise _unreadable(address)
+    from lanpo_memory.stores.chroma import ChromaStore
+
+    return ChromaStore.embedded(folder, namespace=namespace, create=create)
+
+
+def _chroma_server(address: str, namespace: str, create: bool) -> ExperienceStore:
+    try:
+        parts = urlsplit(address.removeprefix("chroma+"))
+        port = parts.port
+    except ValueError:  # a port that is no number
+        raise _unreadable(address) from None
+    collection = parts.path.strip("/")
+    if not parts.hostname or not collection or "/" in collection:
+        raise _unreadable(address)
+    from lanpo_memory.stores.chroma import ChromaStore
+
+    secure = parts.scheme == "https"
+    return ChromaStore.server(
+        parts.hostname,
+        port=port or (443 if secure else 8000),
+        secure=secure,
+        collection=collection,
+        namespace=namespace,
+        create=create,
+    )
+
+
+def _unreadable(address: str) -> PoolURLError:
+    return PoolURLError(
+        f"cannot open a pool at {shown(address)!r}. Known addresses: {', '.join(KNOWN)}"
+    )
