@@ -6,6 +6,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, Literal
 
 from lanpo_memory.errors import InvalidInputError, PromiseError
@@ -59,10 +60,13 @@ class MemoryStore:
         self.namespace = namespace
         self._lock = threading.RLock()
         self._records: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
+        self._order: dict[str, dict[str, int]] = {kind: {} for kind in _KINDS}
+        self._next = count()
         self._by_problem: dict[str, dict[str, list[str]]] = {
             kind: defaultdict(list) for kind in _KINDS
         }
         self._problems: dict[str, Problem] = {}
+        self._told: dict[str, int] = {}  # in which order
         self._log: list[Change] = []
         self._cache: dict[str, bytes] = {}
         self._now: float | None = None
@@ -88,6 +92,7 @@ class MemoryStore:
             for record_id, record in list(self._records[kind].items()):
                 self._drop(kind, record_id, _problem_id(record), "delete")
         self._problems.clear()
+        self._told.clear()
 
     def _write_experiences(
         self,
@@ -159,10 +164,12 @@ class MemoryStore:
         problem_id = _problem_id(record)
         if isinstance(record, Experience | Attempt):
             # The problem as it was first told stays, whoever tells it again.
+            self._told.setdefault(problem_id, len(self._told))
             record = record._with(problem=self._problems.setdefault(problem_id, record.problem))
         if isinstance(record, Experience) and record.metadata.created_at is None:
             record = record._with(metadata=record.metadata._with(created_at=self._now))
         self._records[kind][record.id] = record
+        self._order[kind][record.id] = next(self._next)
         self._by_problem[kind][problem_id].append(record.id)
         self._note("add", kind, record.id, problem_id)
 
@@ -184,7 +191,7 @@ class MemoryStore:
     def _drop(
         self, kind: _Kind, record_id: str, problem_id: str, op: Literal["evict", "delete"]
     ) -> None:
-        del self._records[kind][record_id]
+        del self._records[kind][record_id], self._order[kind][record_id]
         self._by_problem[kind][problem_id].remove(record_id)
         self._note(op, kind, record_id, problem_id)
 
@@ -210,8 +217,12 @@ class MemoryStore:
                 return self._read_problems(problems if ids is None else ids)
             if kind not in _KINDS:
                 raise InvalidInputError(f"unknown kind {kind!r}; known: problem, {_KINDS}")
+            records = self._records[kind]
             keep = self._selected(kind, ids, problems, newest)
-            return [r for i, r in self._records[kind].items() if keep is None or i in keep]
+            if keep is None:
+                return list(records.values())
+            order = self._order[kind].__getitem__
+            return [records[i] for i in sorted(keep & records.keys(), key=order)]
 
     def _selected(
         self,
@@ -220,20 +231,19 @@ class MemoryStore:
         problems: Sequence[str] | None,
         newest: int | None,
     ) -> set[str] | None:
-        if ids is None and problems is None and newest is None:
-            return None
+        if problems is None and newest is None:
+            return None if ids is None else set(ids)
         by_problem = self._by_problem[kind]
         wanted = by_problem.keys() if problems is None else set(problems) & by_problem.keys()
         found = {i for p in wanted for i in (by_problem[p][-newest:] if newest else by_problem[p])}
         return found if ids is None else found & set(ids)
 
     def _read_problems(self, problem_ids: Sequence[str] | None) -> list[Problem]:
-        wanted = None if problem_ids is None else set(problem_ids)
-        return [
-            p
-            for i, p in self._problems.items()
-            if (wanted is None or i in wanted) and self._by_problem["experience"].get(i)
-        ]
+        held = self._by_problem["experience"]
+        if problem_ids is None:
+            return [p for i, p in self._problems.items() if held.get(i)]
+        wanted = {i for i in problem_ids if held.get(i)}
+        return [self._problems[i] for i in sorted(wanted, key=self._told.__getitem__)]
 
     def scan(self, kind: Any, *, newest_first: bool = False) -> Iterator[Any]:
         """See `ExperienceStore.scan`."""
