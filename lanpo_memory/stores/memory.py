@@ -6,7 +6,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import chain, count
 from typing import Any, Literal
 
 from lanpo_memory.errors import InvalidInputError, PromiseError
@@ -76,6 +76,7 @@ class MemoryStore:
     ) -> list[Receipt]:
         """See `ExperienceStore.write`."""
         with self._lock:
+            worth = self._weighed(batch, limits, worth)
             if batch.replace:
                 self._clear()
             self._now = batch.now
@@ -86,6 +87,22 @@ class MemoryStore:
                 *self._write_failures(batch.failures, limits),
                 *[self._write_deletion(i) for i in batch.deletions],
             ]
+
+    def _weighed(
+        self, batch: Batch, limits: Limits, worth: Callable[[str], float] | None
+    ) -> Callable[[str], float] | None:
+        """`worth`, asked beforehand: should it raise, nothing was written yet."""
+        if worth is None or limits.capacity is None:
+            return None
+        lessons: defaultdict[str, list[str]] = defaultdict(list)
+        for new in batch.experiences:
+            lessons[new.problem.id].append(new.lesson_id)
+        if not batch.replace:
+            held = self._records["experience"]
+            for problem_id, ids in lessons.items():
+                ids += [held[i].lesson_id for i in self._by_problem["experience"][problem_id]]
+        crowded = chain.from_iterable(ids for ids in lessons.values() if len(ids) > limits.capacity)
+        return {lesson_id: worth(lesson_id) for lesson_id in crowded}.__getitem__
 
     def _clear(self) -> None:
         for kind in _KINDS:
@@ -262,7 +279,11 @@ class MemoryStore:
     def count(self, kind: str) -> int:
         """See `ExperienceStore.count`."""
         with self._lock:
-            return len(self._read_problems(None) if kind == "problem" else self._records[kind])
+            if kind == "problem":
+                return len(self._read_problems(None))
+            if kind not in _KINDS:
+                raise InvalidInputError(f"unknown kind {kind!r}; known: problem, {_KINDS}")
+            return len(self._records[kind])
 
     def changes(self, since: int, *, limit: int = 10_000) -> Changes:
         """See `ExperienceStore.changes`."""

@@ -30,6 +30,8 @@ POOL = [
     "filters",
     "hit_rate",
     "importers",
+    "merging",
+    "parquet",
     "parsing",
     "pool",
     "problems",
@@ -66,7 +68,10 @@ ALLOWED["__init__"] = ALLOWED["cli"]
 
 # third-party packages a part may import at the top of a module; all others: inside functions
 CHEAP = {"numpy", "pydantic", "pydantic_core", "typing_extensions"}
-CHEAP_FOR = {"cli": {"rich", "typer"}}
+CHEAP_FOR = {
+    "cli": {"rich", "typer"},
+    "testing": {"hypothesis", "pytest"},  # the conformance kit; LIGHT sees to the rest
+}
 
 HEAVY = [
     "accelerate",
@@ -75,6 +80,7 @@ HEAVY = [
     "litellm",
     "matplotlib",
     "psycopg",
+    "pyarrow",
     "rank_bm25",
     "sentence_transformers",
     "torch",
@@ -84,7 +90,8 @@ HEAVY = [
 # what must stay light -> what it must not load
 LIGHT = {
     "lanpo_memory": [*HEAVY, "numpy", "rich", "typer", "pytest"],
-    "lanpo_memory.testing": [*HEAVY, "rich", "typer", "pytest"],
+    "lanpo_memory.testing": [*HEAVY, "rich", "typer", "pytest", "hypothesis"],
+    "lanpo_memory.testing.conformance": [*HEAVY, "typer"],
     "lanpo_memory.cli": HEAVY,
     "lanpo_rl": HEAVY,
     "lanpo_rl.cli": HEAVY,

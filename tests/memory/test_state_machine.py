@@ -12,8 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,132 +44,18 @@ from lanpo_memory import (
 )
 from lanpo_memory.stores import MemoryStore, SQLiteStore
 from lanpo_memory.testing import HashingEmbedder
-from lanpo_memory.types import FailedAnswer
+from lanpo_memory.testing.conformance.model import Model, by_problem
+from lanpo_memory.testing.conformance.strategies import (
+    PROBLEMS,
+    VARIANT,
+    batches,
+    experiences,
+    limits,
+    problems,
+    steps,
+)
 
 EXAMPLES = int(os.environ.get("LANPO_EXAMPLES", "60"))
-NO_LIMITS = Limits(capacity=None, per_step=None, attempts=None)
-
-
-# ---------------------------------------------------------------------- the model
-
-
-@dataclass
-class Model:
-    """A pool as plain lists, oldest first, by the words of `Limits` and `ExperienceStore.write`."""
-
-    limits: Limits
-    experiences: list[Experience] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
-    exposures: list[Exposure] = field(default_factory=list)
-    failures: list[FailedAnswer] = field(default_factory=list)
-    texts: dict[str, str] = field(default_factory=dict)
-
-    def copy(self) -> Model:
-        """What a snapshot keeps: the records, and the texts of those problems alone."""
-        return Model(
-            self.limits,
-            list(self.experiences),
-            list(self.attempts),
-            list(self.exposures),
-            list(self.failures),
-            {r.problem.id: r.problem.text for r in (*self.experiences, *self.attempts)},
-        )
-
-    def write(self, batch: Batch, worth: Callable[[str], float] = lambda _: 0.0) -> list[str]:
-        """Return the statuses of the receipts."""
-        statuses = [
-            *self._limited(
-                self.experiences, batch.experiences, self._may_add, self.limits.capacity, worth
-            ),
-            *self._limited(
-                self.attempts, batch.attempts, lambda _: True, self.limits.attempts, lambda _: 0.0
-            ),
-        ]
-        for mine, records, most in (
-            (self.exposures, batch.exposures, None),
-            (self.failures, batch.failures, self.limits.failures),
-        ):
-            told = []
-            for record in records:
-                new = record.id not in {r.id for r in mine}
-                told.append("added" if new else "duplicate")
-                mine += [record] * new
-            gone = [] if most is None or not records else mine[: max(0, len(mine) - most)]
-            mine[:] = mine[len(gone) :]
-            ids = {r.id for r in gone}
-            statuses += [
-                "evicted" if status == "added" and record.id in ids else status
-                for status, record in zip(told, records, strict=True)
-            ]
-        for gone in batch.deletions:
-            before = len(self.experiences) + len(self.failures)
-            self.experiences[:] = [e for e in self.experiences if e.id != gone]
-            self.failures[:] = [f for f in self.failures if f.id != gone]
-            after = len(self.experiences) + len(self.failures)
-            statuses.append("rejected" if after == before else "added")
-        return statuses
-
-    def _may_add(self, new: Experience) -> bool:
-        stored = [e for e in self.experiences if e.problem.id == new.problem.id]
-        of_step = [e for e in stored if e.metadata.step == new.metadata.step]
-        return self.limits.per_step is None or len(of_step) < self.limits.per_step
-
-    def _limited(
-        self,
-        mine: list[Any],
-        records: Sequence[Any],
-        may_add: Callable[[Any], bool],
-        capacity: int | None,
-        worth: Callable[[str], float],
-    ) -> list[str]:
-        statuses = []
-        for record in records:
-            problem = record.problem
-            # The first text of an id stays, also when the last record of the problem goes.
-            if self.texts.setdefault(problem.id, problem.text).split() != problem.text.split():
-                statuses.append("rejected")
-            elif record.id in {r.id for r in mine}:
-                statuses.append("duplicate")
-            elif not may_add(record):
-                statuses.append("rejected")
-            else:
-                mine.append(record)
-                statuses.append("added")
-        evicted = self._evict(mine, capacity, worth)
-        return [
-            "evicted" if status == "added" and record.id in evicted else status
-            for record, status in zip(records, statuses, strict=True)
-        ]
-
-    @staticmethod
-    def _evict(mine: list[Any], capacity: int | None, worth: Callable[[str], float]) -> set[str]:
-        gone: set[str] = set()
-        for problem in {r.problem.id for r in mine}:
-            rows = [r for r in mine if r.problem.id == problem]
-            excess = 0 if capacity is None else max(0, len(rows) - capacity)
-            # `sorted` is stable: of equals the oldest goes first.
-            rows.sort(key=lambda r: worth(getattr(r, "lesson_id", "")))
-            gone |= {r.id for r in rows[:excess]}
-        mine[:] = [r for r in mine if r.id not in gone]
-        return gone
-
-    def retrieved(self, query: Problem, newest: int) -> dict[str, list[str]]:
-        """What a search with room for everything finds: ids by problem, newest first."""
-        words = set(query.text.lower().split())
-        found: dict[str, list[str]] = {}
-        for e in reversed(self.experiences):
-            if words & set(e.problem.text.lower().split()):
-                found.setdefault(e.problem.id, []).append(e.id)
-        return {problem: ids[:newest] for problem, ids in found.items()}
-
-    def counts(self) -> dict[str, int]:
-        return {
-            "problems": len({e.problem.id for e in self.experiences}),
-            "experiences": len(self.experiences),
-            "attempts": len(self.attempts),
-            "exposures": len(self.exposures),
-            "failures": len(self.failures),
-        }
 
 
 # ---------------------------------------------------------------------- another process
@@ -248,74 +133,6 @@ class Remote:
 
     def __len__(self) -> int:
         return int(self._helper.ask("__len__"))
-
-
-# ---------------------------------------------------------------------- what is generated
-
-TEXTS = ("add two numbers", "add three numbers", "a triangle", "two  triangles", "prime")
-PROBLEMS = [Problem(text=text) for text in TEXTS]
-VARIANT = Problem(text="  a\ntriangle ", family="geometry", metadata={"level": 1})
-CLASHES = [Problem(text="prime factors", id="x"), Problem(text="prime sums", id="x")]
-problems = st.sampled_from([*PROBLEMS, VARIANT, *CLASHES])
-steps = st.integers(0, 2)
-
-
-@st.composite
-def experiences(draw: st.DrawFn) -> Experience:
-    return Experience(
-        problem=draw(problems),
-        principles=(draw(st.sampled_from("abcdef")),),
-        metadata=ExperienceMetadata(
-            step=draw(steps), reward=draw(st.sampled_from([None, 0.5])), parents=("p",)
-        ),
-    )
-
-
-@st.composite
-def exposures(draw: st.DrawFn) -> Exposure:
-    return Exposure(
-        problem_id=draw(problems).id,
-        lesson_ids=tuple(draw(st.lists(st.sampled_from("lm"), min_size=1, max_size=2))),
-        step=draw(steps),
-        guided=tuple(draw(st.lists(st.sampled_from([0.0, 0.5, 1.0]), max_size=2))),
-        scratch=(0.25,),
-        group_size=4,
-    )
-
-
-attempts = st.builds(Attempt, problem=problems, text=st.sampled_from("uvwxyz"), step=steps)
-failures = st.builds(
-    FailedAnswer,
-    role=st.just("summarise"),
-    problem_id=problems.map(lambda p: p.id),
-    text=st.sampled_from("?!"),
-    reason=st.just("r"),
-    step=steps,
-)
-limits = st.builds(
-    Limits,
-    capacity=st.sampled_from([None, 1, 2, 3, 5]),
-    per_step=st.sampled_from([None, 1, 2, 4]),
-    attempts=st.sampled_from([None, 1, 2]),
-    failures=st.sampled_from([None, 1, 3]),
-)
-batches = st.builds(
-    Batch,
-    experiences=st.lists(experiences(), max_size=8).map(tuple),
-    attempts=st.lists(attempts, max_size=4).map(tuple),
-    exposures=st.lists(exposures(), max_size=3).map(tuple),
-    failures=st.lists(failures, max_size=2).map(tuple),
-)
-
-
-def by_problem(records: Iterable[Any]) -> dict[str, list[str]]:
-    rows: dict[str, list[str]] = {}
-    for record in records:
-        problem = (
-            record.problem.id if isinstance(record, Experience | Attempt) else record.problem_id
-        )
-        rows.setdefault(problem, []).append(record.id)
-    return rows
 
 
 # ---------------------------------------------------------------------- the machine
