@@ -8,11 +8,13 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from lanpo_memory.errors import (
+    PoolError,
     PoolFormatError,
     PoolNotFoundError,
     PoolVersionError,
@@ -30,12 +32,14 @@ from lanpo_memory.types import (
 
 __all__ = [
     "FORMAT",
+    "RecordReader",
     "digest_of",
     "header",
     "holds_pool",
     "read_header",
     "read_snapshot",
     "records_of",
+    "sync_folder",
     "write_snapshot",
     "write_whole",
 ]
@@ -83,13 +87,25 @@ def digest_of(
     return hashed.hexdigest()
 
 
-def header(*, digest: str, experiences: int) -> dict[str, Any]:
-    """Return the first line of a snapshot."""
+def header(
+    *,
+    digest: str,
+    experiences: int,
+    embedder: str | None = None,
+    counts: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Return the first line of a snapshot.
+
+    `embedder` is the fingerprint of the embedder that the pool belongs to; its vectors are no part
+    of a snapshot. `counts` are those of all kinds of records.
+    """
     return {
         "format": FORMAT,
         "schema_version": _VERSION,
         "digest": digest,
         "experiences": experiences,
+        "embedder": embedder,
+        **({} if counts is None else {"counts": dict(counts)}),
     }
 
 
@@ -129,7 +145,9 @@ def _write(target: Path, lines: Iterable[bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
+    except PoolError:  # some are an OSError: the trouble of the pool that is read, not the file's
+        raise
     except OSError as error:
         raise PoolWriteError(f"cannot write {target}: {error.strerror}") from error
     finally:
@@ -147,7 +165,7 @@ def _with_footer(first: Mapping[str, Any], records: Iterable[Mapping[str, Any]])
     yield json.dumps(footer).encode() + b"\n"
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a new name in a folder last; where folders cannot be opened this is not needed."""
     if os.name != "posix":
         return
@@ -210,9 +228,9 @@ def read_snapshot(path: str | Path) -> Batch:
     first = read_header(source)
     if first is None:
         raise PoolFormatError(f"{source} is no pool snapshot: its first line is no header")
-    reader = _Reader(source)
+    reader = RecordReader(source)
     for number, line in records_of(source, footed=first["schema_version"] >= 2):
-        reader.take(number, line)
+        reader.take(f"line {number}", partial(json.loads, line))
     return reader.batch(first)
 
 
@@ -249,21 +267,24 @@ def _check_footer(source: Path, line: bytes, lines: int, digest: str) -> None:
         )
 
 
-class _Reader:
-    """Takes the lines of a snapshot one by one and refuses what does not fit together."""
+class RecordReader:
+    """Takes the records of a saved pool one by one and refuses what does not fit together."""
 
     def __init__(self, source: Path) -> None:
         self._source = source
         self._found: dict[str, dict[str, Any]] = {name: {} for name, _ in _RECORDS.values()}
         self._texts: dict[str, str] = {}
 
-    def take(self, number: int, line: bytes) -> None:
+    def take(self, place: str, read: Callable[[], dict[str, Any]]) -> None:
+        """Take the record that `read` returns: its fields, with its `kind` among them.
+
+        Raises:
+            PoolFormatError: it cannot be read, or contradicts an earlier one; `place` is named.
+        """
         try:
-            self._record(json.loads(line))
+            self._record(read())
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise PoolFormatError(
-                f"{self._source}, line {number} cannot be read: {error}"
-            ) from error
+            raise PoolFormatError(f"{self._source}, {place} cannot be read: {error}") from error
 
     def _record(self, data: dict[str, Any]) -> None:
         name, model = _RECORDS[data.pop("kind")]
@@ -278,7 +299,11 @@ class _Reader:
         self._found[name][record.id] = record
 
     def batch(self, first: Mapping[str, Any]) -> Batch:
-        """All records, once every line was taken; `first` is the header."""
+        """Return all records, once every one was taken; `first` is the header.
+
+        Raises:
+            PoolFormatError: their digest is another one than the header's.
+        """
         found = {name: tuple(records.values()) for name, records in self._found.items()}
         old = first["schema_version"] == 1
         digest = digest_of(
