@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,20 +20,21 @@ from lanpo_memory.comparison import (
     metadata_of,
 )
 from lanpo_memory.errors import PoolFormatError, PoolNotFoundError
+from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.snapshots import holds_pool, read_header
-from lanpo_memory.stores import SQLiteStore
+from lanpo_memory.stores import open_store, shown
 from lanpo_memory.types import Attempt, Experience, Exposure, FailedAnswer
 
 __all__ = ["diff"]
 
-Source = SQLiteStore | SnapshotRecords
+Source = ExperienceStore | SnapshotRecords
 Record = Experience | Attempt | Exposure | FailedAnswer
 Own = Annotated[str | None, typer.Option(metavar="NAME", help="Namespace of this one, if other.")]
 
 
 @command()
 def diff(
-    a: Annotated[str, typer.Argument(help="A pool file, or a snapshot of one.")],
+    a: Annotated[str, typer.Argument(help="Path or address of a pool, or a snapshot of one.")],
     b: Annotated[str, typer.Argument(help="The other one.")],
     namespace: Annotated[
         str, typer.Option(metavar="NAME", help="Namespace within both; a snapshot has none.")
@@ -55,12 +56,12 @@ def diff(
     """
     console = to_screen()
     with ExitStack() as stack:
-        one = stack.enter_context(_opened(a, namespace_a or namespace))
-        two = stack.enter_context(_opened(b, namespace_b or namespace))
+        one, name_a = stack.enter_context(_opened(a, namespace_a or namespace))
+        two, name_b = stack.enter_context(_opened(b, namespace_b or namespace))
         with waiting("comparing"):
             found = compare(one, two, examples=limit)
-        for letter, source, digest in (("a", one, found.digest_a), ("b", two, found.digest_b)):
-            console.print(f"{letter}  {_name(source)}\n   digest {digest}")
+        console.print(f"a  {name_a}\n   digest {found.digest_a}")
+        console.print(f"b  {name_b}\n   digest {found.digest_b}")
         _print_counts(console, found)
         for kind in found.kinds:
             _print_examples(console, kind, one, two)
@@ -72,37 +73,37 @@ def diff(
 
 
 @contextmanager
-def _opened(address: str, namespace: str) -> Iterator[Source]:
-    """A pool or a snapshot, as its first bytes say.
+def _opened(address: str, namespace: str) -> Iterator[tuple[Source, str]]:
+    """A pool or a snapshot, as its address or its first bytes say, and its name.
 
     Raises:
-        PoolNotFoundError: there is no such file, or no such namespace in it.
+        PoolNotFoundError: there is nothing, or no such namespace in it.
         PoolFormatError: it is neither.
     """
     path = Path(address.removeprefix("sqlite:///"))
+    if "://" in address.removeprefix("sqlite:///") and not path.exists():
+        where = address
+    elif _is_snapshot(path):
+        yield SnapshotRecords(path), f"{path} (snapshot)"
+        return
+    else:
+        where = str(path)
+    with closing(open_store(where, namespace=namespace, create=False)) as store:
+        yield store, f"{shown(where)} (namespace {namespace})"
+
+
+def _is_snapshot(path: Path) -> bool:
+    """Whether a file is a snapshot; if not, it is a pool."""
     if not path.exists():
         raise PoolNotFoundError(f"there is no pool and no snapshot at {path}")
     try:
-        is_pool = holds_pool(path)
-        is_snapshot = not is_pool and read_header(path) is not None
+        if holds_pool(path):
+            return False
+        if read_header(path) is not None:
+            return True
     except OSError as error:
         raise PoolFormatError(f"cannot read {path}: {error.strerror}") from error
-    if is_pool:
-        store = SQLiteStore(path, namespace=namespace, create=False)
-        try:
-            yield store
-        finally:
-            store.close()
-    elif is_snapshot:
-        yield SnapshotRecords(path)
-    else:
-        raise PoolFormatError(f"{path} is neither a pool nor a snapshot of one")
-
-
-def _name(source: Source) -> str:
-    if isinstance(source, SQLiteStore):
-        return f"{source.path} (namespace {source.namespace})"
-    return f"{source.path} (snapshot)"
+    raise PoolFormatError(f"{path} is neither a pool nor a snapshot of one")
 
 
 # ---------------------------------------------------------------------- printing

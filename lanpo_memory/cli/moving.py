@@ -18,7 +18,9 @@ from lanpo_memory.cli.common import (
 from lanpo_memory.cli.terminal import to_screen
 from lanpo_memory.comparison import KINDS, SnapshotRecords
 from lanpo_memory.errors import InvalidInputError
+from lanpo_memory.parquet import header_of, write_folder
 from lanpo_memory.snapshots import read_header
+from lanpo_memory.stores import shown
 
 __all__ = ["export", "restore", "rm"]
 
@@ -31,16 +33,30 @@ def export(
     ],
     pool: PoolOption = "pool.db",
     namespace: NamespaceOption = "default",
+    format: Annotated[  # noqa: A002 - as in `lanpo pool import`
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="jsonl: one file. parquet: a new folder that `datasets.load_dataset` reads.",
+        ),
+    ] = "jsonl",
 ) -> None:
     """Write everything a pool holds to one JSON Lines file, whole or not at all.
 
-    `lanpo pool restore` reads it back.
+    `lanpo pool import` reads it back, and `lanpo pool restore` replaces a pool by it. With
+    `--format parquet` it becomes a folder of Parquet files.
 
     Example: lanpo pool export pool.jsonl --pool pool.db
     """
+    if format not in ("jsonl", "parquet"):
+        raise InvalidInputError(f"unknown format {format!r}; known formats: jsonl, parquet")
     with look_into(pool, namespace) as opened:
-        path = opened.snapshot(spared(file))
-    written = read_header(path) or {}
+        if format == "parquet":
+            path = write_folder(opened, file)
+            written = header_of(path)
+        else:
+            path = opened.snapshot(spared(file))
+            written = read_header(path) or {}
     to_screen().print(
         f"wrote {written['experiences']:,} experiences to {path}, digest {written['digest']}"
     )
@@ -65,11 +81,11 @@ def restore(
         if any(held.values()) and not yes:
             counts = ", ".join(f"{n:,} {kind}s" for kind, n in held.items() if n)
             raise InvalidInputError(
-                f"{pool} holds {counts} in namespace {namespace!r}; --yes replaces them"
+                f"{shown(pool)} holds {counts} in namespace {namespace!r}; --yes replaces them"
             )
         opened.restore(snapshot)
         size, digest = len(opened), opened.digest()
-    to_screen().print(f"restored {size:,} experiences to {pool}, digest {digest}")
+    to_screen().print(f"restored {size:,} experiences to {shown(pool)}, digest {digest}")
 
 
 @command()
