@@ -1,0 +1,181 @@
+"""How a batch gets into the log of a Chroma collection: weighed, stored, committed, tidied up."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from lanpo_memory.errors import PoolBusyError, PoolError
+from lanpo_memory.stores.chroma_lease import Lease
+from lanpo_memory.stores.chroma_log import ChromaLog
+from lanpo_memory.stores.chroma_records import Commit, Stored, key_of, payload
+from lanpo_memory.stores.chroma_replica import ChromaReplica
+from lanpo_memory.stores.replica import Line, Replica, Staged
+from lanpo_memory.types import Batch, Limits, Receipt
+
+__all__ = ["ChromaWriter"]
+
+_TRIES = 5  # to mark a lease in the log while its last holder still writes
+
+
+class Follow(Protocol):
+    """Brings the replica up to date; what is known need not be fetched."""
+
+    def __call__(self, known: Mapping[str, Any] | None = None, *, surely: bool = False) -> None:
+        """Follow the log, `surely` also where nothing should be new."""
+
+
+class _Draft:
+    """What a batch changes, before it has a place in the log."""
+
+    def __init__(
+        self, lines: tuple[Line, ...] = (), problems: tuple[str, ...] = (), *, replace: bool = False
+    ) -> None:
+        self.token = uuid.uuid4().hex[:12]
+        self.lines, self.problems, self.replace = lines, problems, replace
+        self.records: dict[str, Any] = {}
+        self.stored: list[Stored] = []
+
+    @classmethod
+    def of(cls, staged: Staged, replica: Replica, *, replace: bool) -> _Draft:
+        told = staged.told_since(replica, replace=replace)
+        draft = cls(tuple(staged.lines), tuple(p.id for p in told), replace=replace)
+        first = replica.changes(0, limit=0).head + 1
+        for problem in told:
+            draft._keep("problem", problem.id, problem, first)
+        # What the batch itself drops again is told of in the log and stored nowhere.
+        living: dict[tuple[str, str], int] = {}
+        for seq, (op, kind, record_id, _) in enumerate(draft.lines, start=first):
+            if op == "add":
+                living[kind, record_id] = seq
+            else:
+                living.pop((kind, record_id), None)
+        for (kind, record_id), seq in living.items():
+            draft._keep(kind, record_id, staged.record(kind, record_id), seq)
+        return draft
+
+    def __bool__(self) -> bool:
+        return bool(self.lines or self.problems)
+
+    def _keep(self, kind: str, record_id: str, record: Any, seq: int) -> None:
+        self.records[key_of(kind, record_id, self.token)] = record
+        self.stored.append(payload(kind, record, self.token, seq))
+
+    def commit(self, replica: ChromaReplica, epoch: int, by: str) -> Commit:
+        return Commit(
+            number=len(replica.tokens) + 1,
+            token=self.token,
+            epoch=epoch,
+            first=replica.store.changes(0, limit=0).head + 1,
+            by=by,
+            lines=self.lines,
+            problems=self.problems,
+            replace=self.replace,
+        )
+
+
+class ChromaWriter:
+    """Writes batches; one thread at a time.
+
+    Args:
+        log: where to.
+        replica: the state the log has led to; it is changed by following the log alone, so
+            whatever goes wrong while writing, it shows what is really there.
+        lock: guards the replica.
+        follow: brings it up to date, under the lock.
+        lease: the right to write, `None` where nobody else can.
+    """
+
+    def __init__(
+        self,
+        log: ChromaLog,
+        replica: ChromaReplica,
+        lock: threading.RLock,
+        follow: Follow,
+        lease: Lease | None,
+    ) -> None:
+        self._log, self._replica, self._lock = log, replica, lock
+        self._follow, self._lease = follow, lease
+        self._by = "the process that has the folder open" if lease is None else lease.by
+        self._tidy = False
+
+    def write(
+        self, batch: Batch, limits: Limits, worth: Callable[[str], float] | None
+    ) -> list[Receipt]:
+        """See `ExperienceStore.write`."""
+        epoch = self._claim()
+        with self._lock:
+            staged = self._replica.store.staged()
+        receipts = staged.write(batch, limits=limits, worth=worth)
+        draft = _Draft.of(staged, self._replica.store, replace=batch.replace)
+        if draft and not self._committed(draft, epoch):
+            raise PoolBusyError(
+                f"{self._replica.by} wrote to this pool at the same moment; nothing of this batch "
+                "was written. Chroma takes one writer: try again, or use PostgreSQL for several"
+            )
+        return receipts
+
+    def release(self) -> None:
+        """Let others write."""
+        if self._lease is not None:
+            self._lease.release()
+
+    def _claim(self) -> int:
+        """Make sure that this process may write; return the number of its lease."""
+        self._follow()
+        epoch = self._replica.epoch
+        if self._lease is not None:
+            epoch = self._lease.hold(epoch)
+        if epoch > self._replica.epoch:
+            self._fence(epoch)
+            self._tidy = False
+        if not self._tidy:
+            self._sweep(epoch)
+        return epoch
+
+    def _fence(self, epoch: int) -> None:
+        """Commit nothing, under this lease: what another writer has under way now fails."""
+        for _ in range(_TRIES):
+            if self._committed(_Draft(), epoch):
+                return
+            if self._replica.epoch > epoch:
+                break
+        raise PoolBusyError(
+            f"{self._replica.by} keeps writing to this pool; nothing was written, try again"
+        )
+
+    def _sweep(self, epoch: int) -> None:
+        """Remove what writers left behind that were interrupted."""
+        replica = self._replica
+        expected = len(replica.living.tokens) + len(replica.tokens) + replica.parts
+        if self._log.size() != expected + self._log.leases():
+            self._fence(epoch)
+            self._log.sweep(replica.living.keys(), set(replica.tokens))
+        self._tidy = True
+
+    def _committed(self, draft: _Draft, epoch: int) -> bool:
+        """Write a draft; tell whether it became the next entry of the log.
+
+        Raises:
+            PoolConnectionError: the server went away. Following the log tells what became of it.
+            PoolWriteError: Chroma refused.
+        """
+        with self._lock:
+            commit = draft.commit(self._replica, epoch, self._by)
+            dropped = self._replica.living.dropped(commit)
+        tidy, self._tidy = self._tidy, False
+        self._log.put(draft.stored)
+        refused: PoolError | None = None
+        try:
+            self._log.append(commit)
+        except PoolError as error:
+            refused = error
+        self._follow(draft.records, surely=True)
+        won = self._replica.tokens[commit.number - 1 : commit.number] == [commit.token]
+        if refused is not None and not won:
+            raise refused
+        self._log.delete(dropped if won else list(draft.records))
+        self._tidy = tidy and won
+        return won
