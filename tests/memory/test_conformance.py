@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.stores import open_store
 from lanpo_memory.testing.conformance import StoreConformance
+from tests.memory.postgres_server import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]  # fixtures
 
 
 class Opened(StoreConformance):
@@ -27,3 +32,12 @@ class TestMemoryStore(Opened):
 
 class TestSQLiteStore(Opened):
     NAME = "SQLite"
+
+
+@pytest.mark.server
+class TestPostgresStore(Opened):
+    NAME = "PostgreSQL"
+
+    @pytest.fixture
+    def place(self, postgres_url: str) -> str:
+        return postgres_url

@@ -1,5 +1,8 @@
 """The conformance kit: subclass a class of it, and learn what holds for a part you wrote.
 
+`StoreConformance` `RetrieverConformance` `SummarizerConformance` `RelevanceConformance`
+`ReflectorConformance` `EmbedderConformance`
+
 It needs pytest and hypothesis: ``pip install 'lanpo[testing]'``.
 """
 
@@ -11,8 +14,12 @@ pytest.register_assert_rewrite(
         f"{__name__}.{module}"
         for module in (
             "base",
+            "embedder",
             "machine",
             "promises",
+            "reflector",
+            "relevance",
+            "retriever",
             "store_cache",
             "store_limits",
             "store_log",
@@ -20,11 +27,25 @@ pytest.register_assert_rewrite(
             "store_processes",
             "store_records",
             "store_threads",
+            "summarizer",
         )
     )
 )
 
+from lanpo_memory.testing.conformance.embedder import EmbedderConformance  # noqa: E402
 from lanpo_memory.testing.conformance.promises import proves  # noqa: E402
+from lanpo_memory.testing.conformance.reflector import ReflectorConformance  # noqa: E402
+from lanpo_memory.testing.conformance.relevance import RelevanceConformance  # noqa: E402
+from lanpo_memory.testing.conformance.retriever import RetrieverConformance  # noqa: E402
 from lanpo_memory.testing.conformance.store import StoreConformance  # noqa: E402
+from lanpo_memory.testing.conformance.summarizer import SummarizerConformance  # noqa: E402
 
-__all__ = ["StoreConformance", "proves"]
+__all__ = [
+    "EmbedderConformance",
+    "ReflectorConformance",
+    "RelevanceConformance",
+    "RetrieverConformance",
+    "StoreConformance",
+    "SummarizerConformance",
+    "proves",
+]

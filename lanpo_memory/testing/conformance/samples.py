@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -13,25 +15,41 @@ from lanpo_memory.types import (
     Problem,
 )
 
-__all__ = ["NO_LIMITS", "ODD_TEXTS", "SHARED", "attempt", "batch_of", "lesson", "problem"]
+__all__ = [
+    "NO_LIMITS",
+    "ODD_TEXTS",
+    "SHARED",
+    "any_text",
+    "attempt",
+    "batch_of",
+    "completions",
+    "lesson",
+    "problem",
+]
 
 NO_LIMITS = Limits(capacity=None, per_step=None, attempts=None, failures=None)
 SIZE = 6  # problems in a batch
-RECORDS = 4 * SIZE + 6  # of all kinds in `batch_of`
 
-ODD_TEXTS = (
-    "Größe: 3 µm ≤ x < 5 µm — 数学の問題 🧮👩‍🔬, עברית",
-    r"Let $\frac{a}{b} = \sqrt[3]{x_{1}^{2}}$; then \[ \sum_{i=0}^{\infty} 2^{-i} = 2 \]",
-    '\'; DROP TABLE experience; --  "quoted" `tick` 100% %s {braces} $1 ?',
-    "line\nbreak\r\nreturn\ttab \x01 \x1b[0m \u2028 \ufeff",
-    "e\u0301 and \u00e9: the same letter, written in two ways",
-    " blanks around ",
-    '{"looks": ["like", "JSON"], "n": null}',
-    "\\u0000 \\x00 \\\\ \\",
-    "x" * 1_000_000,
-    "数" * 300_000,
+ODD_TEXTS = {
+    "scripts and emoji": "Größe: 3 µm ≤ x < 5 µm — 数学の問題 🧮👩‍🔬, עברית",
+    "LaTeX": r"Let $\frac{a}{b} = \sqrt[3]{x_{1}^{2}}$; then \[ \sum_{i=0}^{\infty} 2^{-i} = 2 \]",
+    "quotes": '\'; DROP TABLE experience; --  "quoted" `tick` 100% %s {braces} $1 ?',
+    "control characters": "line\nbreak\r\nreturn\ttab \x01 \x1b[0m \u2028 \ufeff",
+    "two ways to write é": "e\u0301 and \u00e9: the same letter, written in two ways",
+    "blanks around": " blanks around ",
+    "JSON": '{"looks": ["like", "JSON"], "n": null}',
+    "backslashes": "\\u0000 \\x00 \\\\ \\",
+    "one megabyte": "x" * 1_000_000,
+    "a megabyte of CJK": "数" * 300_000,
+}
+"""Texts that stores and parsers stumble over, by name."""
+
+any_text = pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS.keys())
+"""For tests that take one `text`."""
+completions = pytest.mark.parametrize(
+    "text", ["", " ", *ODD_TEXTS.values()], ids=["empty", "blank", *ODD_TEXTS]
 )
-"""Texts that stores and parsers stumble over."""
+"""The same, for what may be empty, too."""
 
 
 def problem(n: int) -> Problem:

@@ -14,7 +14,7 @@ from lanpo_memory.testing.conformance.base import StoreBase, assert_same, status
 from lanpo_memory.testing.conformance.promises import KINDS, proves
 from lanpo_memory.testing.conformance.samples import (
     NO_LIMITS,
-    ODD_TEXTS,
+    any_text,
     attempt,
     batch_of,
     lesson,
@@ -121,7 +121,7 @@ def _extremes() -> Batch:
 class RecordTests(StoreBase):
     """Round trips, order, duplicates, selection, errors."""
 
-    @pytest.mark.parametrize("text", ODD_TEXTS, ids=[ascii(t[:16]) for t in ODD_TEXTS])
+    @any_text
     def test_any_text_comes_back_as_it_was(self, store: ExperienceStore, text: str) -> None:
         reference = MemoryStore()
         write_both(store, reference, _texts(text))

@@ -1,0 +1,114 @@
+"""Every other part of this library against the conformance kit."""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+from lanpo_memory.embedders import CachedEmbedder
+from lanpo_memory.prompts import EnglishPrompts
+from lanpo_memory.protocols import Embedder, Reflector, Relevance, Retriever, Summarizer
+from lanpo_memory.reflectors import InRolloutReflector, TwoStageReflector
+from lanpo_memory.relevance import CosineRelevance, JudgeRelevance, LexicalRelevance
+from lanpo_memory.retrievers import (
+    BM25Retriever,
+    CosineRetriever,
+    DenseRetriever,
+    HybridRetriever,
+    RankBM25Retriever,
+)
+from lanpo_memory.stores import MemoryStore
+from lanpo_memory.summarizers import ContrastiveSummarizer, ExtractiveSummarizer, LLMSummarizer
+from lanpo_memory.testing import HashingEmbedder, ScriptedChatModel, ScriptedChoiceScorer
+from lanpo_memory.testing.conformance import (
+    EmbedderConformance,
+    ReflectorConformance,
+    RelevanceConformance,
+    RetrieverConformance,
+    SummarizerConformance,
+)
+
+
+class TestBM25Retriever(RetrieverConformance):
+    def retriever(self) -> Retriever:
+        return BM25Retriever()
+
+
+class TestRankBM25Retriever(RetrieverConformance):
+    def retriever(self) -> Retriever:
+        return RankBM25Retriever()
+
+
+class TestDenseRetriever(RetrieverConformance):
+    def retriever(self) -> Retriever:
+        return DenseRetriever(HashingEmbedder())
+
+
+class TestCosineRetriever(RetrieverConformance):
+    def retriever(self) -> Retriever:
+        return CosineRetriever(BM25Retriever(), HashingEmbedder())
+
+
+class TestCosineOverRankBM25(RetrieverConformance):
+    def retriever(self) -> Retriever:
+        return CosineRetriever(RankBM25Retriever(), HashingEmbedder())
+
+
+class TestHybridRetriever(RetrieverConformance):
+    SIMILARITY_FOLLOWS_SCORE: ClassVar[bool] = False
+
+    def retriever(self) -> Retriever:
+        return HybridRetriever(BM25Retriever(), DenseRetriever(HashingEmbedder()))
+
+
+class TestLLMSummarizer(SummarizerConformance):
+    def summarizer(self) -> Summarizer:
+        return LLMSummarizer(prompts=EnglishPrompts())
+
+
+class TestExtractiveSummarizer(SummarizerConformance):
+    def summarizer(self) -> Summarizer:
+        return ExtractiveSummarizer()
+
+
+class TestContrastiveSummarizer(SummarizerConformance):
+    OUTCOME_BLIND: ClassVar[bool] = False
+
+    def summarizer(self) -> Summarizer:
+        return ContrastiveSummarizer(prompts=EnglishPrompts())
+
+
+class TestLexicalRelevance(RelevanceConformance):
+    def relevance(self) -> Relevance:
+        return LexicalRelevance()
+
+
+class TestCosineRelevance(RelevanceConformance):
+    def relevance(self) -> Relevance:
+        return CosineRelevance(HashingEmbedder())
+
+
+class TestJudgeRelevance(RelevanceConformance):
+    def relevance(self) -> Relevance:
+        scorer = ScriptedChoiceScorer(lambda asked: len(json.dumps(asked)) % 101 / 100)
+        return JudgeRelevance(scorer, prompts=EnglishPrompts())
+
+
+class TestInRolloutReflector(ReflectorConformance):
+    def reflector(self) -> Reflector:
+        return InRolloutReflector(EnglishPrompts())
+
+
+class TestTwoStageReflector(ReflectorConformance):
+    def reflector(self) -> Reflector:
+        return TwoStageReflector(ScriptedChatModel("Look again."), prompts=EnglishPrompts())
+
+
+class TestHashingEmbedder(EmbedderConformance):
+    def embedder(self) -> Embedder:
+        return HashingEmbedder()
+
+
+class TestCachedEmbedder(EmbedderConformance):
+    def embedder(self) -> Embedder:
+        return CachedEmbedder(HashingEmbedder(), MemoryStore())
