@@ -1,0 +1,335 @@
+"""A pool in a PostgreSQL database: many processes on many machines write, and all see it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from lanpo_memory.errors import (
+    InvalidInputError,
+    PoolBusyError,
+    PoolConnectionError,
+    PoolNotFoundError,
+)
+from lanpo_memory.stores.postgres_connection import Server
+from lanpo_memory.stores.postgres_records import (
+    TYPES,
+    ids_listed,
+    key_of,
+    keys_listed,
+    revived,
+    revived_problem,
+)
+from lanpo_memory.stores.postgres_schema import prepare
+from lanpo_memory.stores.postgres_transaction import OF_PROBLEM, Space
+from lanpo_memory.stores.postgres_write import Write
+from lanpo_memory.types import Batch, Change, Changes, Limits, Promise, Receipt
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+__all__ = ["PostgresStore"]
+
+_PAGE = 1_000  # records a `scan` holds at once
+_CACHED_AT_ONCE = 5_000  # values that one statement writes
+_LOOK_EVERY_S = 5.0  # while waiting for a commit to be told of
+
+_PROBLEM = "p.pid, p.text, p.family, coalesce(p.exact, p.metadata::text)"
+_PAYLOAD = "r.seq, coalesce(r.exact, r.payload::text)"
+_KEYS = "= ANY (string_to_array(%s, ',')::uuid[])"
+_IDS = "= ANY (string_to_array(%s, ','))"
+
+
+class PostgresStore:
+    """A pool in a database. An acknowledged write survives; any number of processes may write.
+
+    Everything lies in the schema `lanpo`. Threads may share a store. Where the server restarts or
+    a connection breaks, reads and writes are done again until `timeout_s` has passed; a write
+    whose commit was not heard of is looked for first, so that its receipts are right.
+
+    Args:
+        url: ``postgresql://user@host/database``, as libpq reads it.
+        namespace: pools of several runs live side by side in one database and never meet.
+        create: make schema and namespace if they are not there; the database has to be.
+        timeout_s: how long to wait for another writer, and for a server that went away.
+
+    Raises:
+        MissingExtraError: psycopg is not installed.
+        PoolURLError: the address cannot be read.
+        PoolConnectionError: the server cannot be reached, or refuses the log-in.
+        PoolNotFoundError: there is no such database, or, without `create`, no such namespace.
+        PoolFormatError: the schema `lanpo` is something else; it was not touched.
+        PoolVersionError: the schema was made by a newer version; it was not touched.
+        PoolReadOnlyError: the user, or this server, may not write.
+
+    >>> store = PostgresStore("postgresql://me@localhost/pools")  # doctest: +SKIP
+    >>> store.count("experience")  # doctest: +SKIP
+    0
+    """
+
+    promises = frozenset(Promise)
+    vector_dtype = "float16"
+    """What embedded vectors are cached as: half the bytes on the wire and on the disk."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "default",
+        create: bool = True,
+        timeout_s: float = 60.0,
+    ) -> None:
+        if "\0" in namespace:
+            raise InvalidInputError("the namespace contains a NUL character; remove it")
+        self.namespace = namespace
+        self._timeout_s = timeout_s
+        self._server = Server(url, timeout_s=timeout_s)
+        self._space = self._server.open(lambda db: self._opened(db, create))
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({self._server.shown!r}, namespace={self.namespace!r})"
+
+    def _opened(self, db: Connection[Any], create: bool) -> Space:
+        """This namespace in a current schema, both made if they are new."""
+        prepare(db, self._server.shown, create=create)
+        key, find = key_of(self.namespace), "SELECT ns FROM lanpo.namespace WHERE key = %s"
+        row = db.execute(find, (key,)).fetchone()
+        if row is None and not create:
+            known = db.execute("SELECT name FROM lanpo.namespace ORDER BY name").fetchall()
+            names = ", ".join(repr(name) for (name,) in known) or "none"
+            raise PoolNotFoundError(
+                f"{self._server.shown} has no namespace {self.namespace!r}; it has: {names}"
+            )
+        if row is None:
+            db.execute(
+                "INSERT INTO lanpo.namespace (key, name) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                (key, self.namespace),
+            )
+            row = db.execute(find, (key,)).fetchone()
+        assert row is not None
+        return Space(int(row[0]), key, self.namespace, self._server.shown)
+
+    def view(self) -> AbstractContextManager[None]:
+        """See `ExperienceStore.view`."""
+        return self._server.view()
+
+    def close(self) -> None:
+        """Close every connection, once it is done. Closing twice does nothing."""
+        self._server.close()
+
+    # ------------------------------------------------------------------ writing
+
+    def write(
+        self, batch: Batch, *, limits: Limits, worth: Callable[[str], float] | None = None
+    ) -> list[Receipt]:
+        """See `ExperienceStore.write`.
+
+        Raises:
+            PoolBusyError: others have been writing for `timeout_s`; nothing was written.
+            PoolConnectionError: the server went away and did not come back; the batch is there
+                whole or not at all, and adding it again is safe.
+        """
+        if not len(batch) and not batch.replace:
+            return []
+        write = Write(self._space, batch, limits, worth, self._timeout_s)
+        try:
+            return self._server.write(write.run)
+        except (PoolBusyError, PoolConnectionError) as error:
+            if not write.undecided:
+                raise
+            raise PoolConnectionError(
+                f"the connection to {self._server.shown} broke while the batch was committed, and "
+                "whether it was could not be found out. It is there whole or not at all: add it "
+                "again, what is there is a duplicate then."
+            ) from error
+
+    # ------------------------------------------------------------------ reading
+
+    def read(
+        self,
+        kind: Any,
+        *,
+        ids: Sequence[str] | None = None,
+        problems: Sequence[str] | None = None,
+        newest: int | None = None,
+    ) -> list[Any]:
+        """See `ExperienceStore.read`."""
+        if kind == "problem":
+            return self._read_problems(problems if ids is None else ids)
+        if kind not in TYPES:
+            raise _unknown(kind)
+        columns, source = _columns(kind), _source(kind)
+        of_problem = kind in OF_PROBLEM
+        where = ["r.ns = %s"]
+        arguments: list[Any] = [self._space.ns]
+        if problems is not None:
+            where.append(f"{'p' if of_problem else 'r'}.key {_KEYS}")
+            arguments.append(keys_listed(problems))
+        if ids is not None:
+            where.append(f"r.id {_IDS}")
+            arguments.append(ids_listed(ids))
+        if newest is not None:
+            same = "rid" if of_problem else "key"
+            where.append(
+                f"r.seq >= coalesce((SELECT n.seq FROM lanpo.{kind} n WHERE n.ns = r.ns "
+                f"AND n.{same} = r.{same} ORDER BY n.seq DESC LIMIT 1 OFFSET %s), 0)"
+            )
+            arguments.append(max(0, newest - 1))
+        rows = self._rows(
+            f"SELECT {columns} FROM {source} WHERE {' AND '.join(where)} ORDER BY r.seq",
+            *arguments,
+        )
+        return revived(kind, rows, self._server.shown)
+
+    def _read_problems(self, problem_ids: Sequence[str] | None) -> list[Any]:
+        where = [f"p.ns = %s AND {_HELD}"]
+        arguments: list[Any] = [self._space.ns]
+        if problem_ids is not None:
+            where.append(f"p.key {_KEYS}")
+            arguments.append(keys_listed(problem_ids))
+        rows = self._rows(
+            f"SELECT {_PROBLEM} FROM lanpo.problem p WHERE {' AND '.join(where)} ORDER BY p.rid",
+            *arguments,
+        )
+        return [revived_problem(row, self._server.shown) for row in rows]
+
+    def scan(self, kind: Any, *, newest_first: bool = False) -> Iterator[Any]:
+        """See `ExperienceStore.scan`."""
+        if kind not in TYPES:
+            raise _unknown(kind)
+        beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
+        # No lesson: what is scanned is checked, and its ids are made from what it says.
+        columns = _columns(kind).replace("r.lesson", "NULL")
+        sql = (
+            f"SELECT {columns} FROM {_source(kind)} WHERE r.ns = %s AND r.seq {beyond} %s "
+            f"ORDER BY r.seq {order} LIMIT {_PAGE}"
+        )
+        last = 2**62 if newest_first else 0
+        while True:
+            rows = self._rows(sql, self._space.ns, last)
+            yield from revived(kind, rows, self._server.shown)
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1][0]
+
+    def count(self, kind: str) -> int:
+        """See `ExperienceStore.count`."""
+        if kind == "problem":
+            sql = f"SELECT count(*) FROM lanpo.problem p WHERE p.ns = %s AND {_HELD}"
+        elif kind == "experience":
+            sql = "SELECT experiences FROM lanpo.namespace WHERE ns = %s"
+        elif kind in TYPES:
+            sql = f"SELECT count(*) FROM lanpo.{kind} WHERE ns = %s"
+        else:
+            raise _unknown(kind)
+        return int(self._rows(sql, self._space.ns)[0][0])
+
+    def changes(self, since: int, *, limit: int = 10_000) -> Changes:
+        """See `ExperienceStore.changes`. Lines are numbered without gaps, in order of commit."""
+        rows = self._rows(
+            "SELECT n.head, c.seq, c.op, c.kind, c.id, c.pid FROM lanpo.namespace n "
+            "LEFT JOIN LATERAL (SELECT * FROM lanpo.change c WHERE c.ns = n.ns AND c.seq > %s "
+            "ORDER BY c.seq LIMIT %s) c ON true WHERE n.ns = %s ORDER BY c.seq",
+            since,
+            limit,
+            self._space.ns,
+        )
+        lines = (row[1:] for row in rows if row[1] is not None)
+        return Changes(tuple(map(Change._make, lines)), rows[0][0])
+
+    def wait(self, since: int, timeout_s: float) -> bool:
+        """Wait until the change log goes beyond line `since`; tell whether it does.
+
+        The server tells of commits. Where it cannot, because the connection breaks, the log is
+        looked at every now and then.
+        """
+        import psycopg
+
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                with self._server.listening(self._space.channel) as db:
+                    return self._heard(db, since, deadline)
+            except psycopg.Error:
+                if self.changes(since, limit=0).head > since:
+                    return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(left, 0.5))
+
+    def _heard(self, db: Connection[Any], since: int, deadline: float) -> bool:
+        while self.changes(since, limit=0).head <= since:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with contextlib.closing(
+                db.notifies(timeout=min(left, _LOOK_EVERY_S), stop_after=1)
+            ) as told:
+                next(told, None)
+        return True
+
+    # ------------------------------------------------------------------ cache
+
+    def cached(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See `ExperienceStore.cached`."""
+        hashes = [key_of(key) for key in keys]
+
+        def look_up(db: Connection[Any]) -> dict[int, bytes]:
+            sql = (
+                "SELECT k.place, c.value FROM unnest(string_to_array(%s, ',')::uuid[]) "
+                "WITH ORDINALITY k (key, place) JOIN lanpo.cached c USING (key)"
+            )
+            return dict(db.execute(sql, (",".join(hashes),), binary=True).fetchall())
+
+        found = self._server.read(look_up)
+        return [found.get(place) for place, _ in enumerate(keys, 1)]
+
+    def cache(self, items: Sequence[tuple[str, bytes]]) -> None:
+        """See `ExperienceStore.cache`."""
+        # Sorted: two processes that store the same keys lock them in the same order.
+        rows = sorted({key_of(key): value for key, value in items}.items())
+
+        def store(db: Connection[Any]) -> None:
+            with db.transaction():
+                for start in range(0, len(rows), _CACHED_AT_ONCE):
+                    part = rows[start : start + _CACHED_AT_ONCE]
+                    db.execute(
+                        "INSERT INTO lanpo.cached SELECT * FROM "
+                        "unnest(string_to_array(%s, ',')::uuid[], %b::bytea[]) "
+                        "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                        (",".join(key for key, _ in part), [value for _, value in part]),
+                    )
+
+        if rows:
+            self._server.write(store)
+
+    # ------------------------------------------------------------------ rows
+
+    def _rows(self, sql: str, *arguments: Any) -> list[Any]:
+        return self._server.read(lambda db: db.execute(sql, arguments).fetchall())
+
+
+_HELD = "EXISTS (SELECT FROM lanpo.experience e WHERE e.ns = p.ns AND e.rid = p.rid)"
+
+
+def _columns(kind: str) -> str:
+    if kind not in OF_PROBLEM:
+        return _PAYLOAD
+    lesson = "r.lesson" if kind == "experience" else "NULL"
+    return f"{_PAYLOAD}, {lesson}, p.rid, {_PROBLEM}"
+
+
+def _source(kind: str) -> str:
+    if kind not in OF_PROBLEM:
+        return f"lanpo.{kind} r"
+    return f"lanpo.{kind} r JOIN lanpo.problem p ON p.ns = r.ns AND p.rid = r.rid"
+
+
+def _unknown(kind: object) -> InvalidInputError:
+    return InvalidInputError(
+        f"unknown kind {kind!r}; known: experience, attempt, exposure, failure, problem"
+    )
