@@ -33,6 +33,7 @@ from lanpo_memory.types import (
 __all__ = [
     "FORMAT",
     "RecordReader",
+    "check_version",
     "digest_of",
     "header",
     "holds_pool",
@@ -204,13 +205,22 @@ def read_header(path: str | Path) -> dict[str, Any] | None:
         return None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         return None
-    version = found.get("schema_version")
+    check_version(path, found)
+    return found
+
+
+def check_version(path: str | Path, header: Mapping[str, Any]) -> None:
+    """Refuse what newer code wrote.
+
+    Raises:
+        PoolVersionError: it did.
+    """
+    version = header.get("schema_version")
     if not isinstance(version, int) or version > _VERSION:
         raise PoolVersionError(
             f"{path} has schema version {version}, this code knows {_VERSION}. "
             "Update with: pip install -U lanpo"
         )
-    return found
 
 
 def read_snapshot(path: str | Path) -> Batch:

@@ -66,7 +66,8 @@ def import_(
 
 def _recognised(file: Path) -> str:
     try:
-        if file.is_dir() or read_header(file) is not None:
+        # A pipe is not looked into: what is read of it is gone.
+        if file.is_dir() or (file.is_file() and read_header(file) is not None):
             return _EXPORT
     except OSError as error:
         raise InvalidInputError(f"cannot read {file}: {error.strerror or error}") from error

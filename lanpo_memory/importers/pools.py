@@ -55,6 +55,8 @@ def read_experiences(
         known = ", ".join(sorted(POOL_FORMATS))
         raise InvalidInputError(f"unknown format {format!r}; known formats of pools: {known}")
     opened(Path(path)).close()  # a wrong path fails here and not at the first item
+    if not Path(path).is_file():
+        raise InvalidInputError(f"{path} is no plain file; write it to one first")
     return _entries(Path(path), format)
 
 

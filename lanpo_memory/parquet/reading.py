@@ -12,7 +12,7 @@ from lanpo_memory.comparison import KINDS
 from lanpo_memory.errors import PoolFormatError, PoolNotFoundError, PoolVersionError
 from lanpo_memory.parquet.columns import fields_of, file_of, loaded, schema_of
 from lanpo_memory.parquet.writing import LAYOUT, MANIFEST, hash_of
-from lanpo_memory.snapshots import FORMAT, RecordReader
+from lanpo_memory.snapshots import FORMAT, RecordReader, check_version
 from lanpo_memory.types import Batch
 
 __all__ = ["header_of", "read_folder"]
@@ -61,6 +61,7 @@ def header_of(folder: str | Path) -> dict[str, Any]:
         raise PoolFormatError(f"cannot read {source / MANIFEST}: {error}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise PoolFormatError(f"cannot read {source}: its {MANIFEST} is not that of a pool")
+    check_version(source, header)
     layout = header.get("layout")
     if not isinstance(layout, int) or layout > LAYOUT:
         raise PoolVersionError(
