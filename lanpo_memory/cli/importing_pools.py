@@ -106,7 +106,7 @@ def import_export(
 ) -> None:
     """Import what `lanpo pool export` wrote, a file or a folder, and say what came of it."""
     if receipts:
-        spared(receipts, source)
+        spared(receipts, source, *(source.iterdir() if source.is_dir() else ()))
     started = time.perf_counter()
     with waiting("reading"):
         header, batch = _read(source)  # what cannot be read makes no pool

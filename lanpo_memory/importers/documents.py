@@ -41,13 +41,15 @@ def text_of(path: Path) -> str:
     Those are refused where they stand, and cost nothing else.
     """
     with opened(path) as file:
-        return file.read().decode("utf-8-sig", "surrogateescape")
+        return file.read().decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n")
 
 
 def starts_as_json(text: str) -> bool:
     """Tell whether a text is JSON and not Markdown, which may begin with ``[id]``."""
     first = text.lstrip(_BLANK)
-    return first[:1] == "{" or (first[:1] == "[" and first[1:].lstrip(_BLANK)[:1] in ("{", "]"))
+    return first[:1] == "{" or (
+        first[:1] == "[" and first[1:].lstrip(_BLANK)[:1] in ("{", "]", '"')
+    )
 
 
 def rows_of(path: Path, *, inside: Sequence[str] = ()) -> Iterator[Row]:

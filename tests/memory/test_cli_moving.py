@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -125,6 +126,15 @@ def test_a_random_pool_comes_back_from_json_lines_to_the_letter(tmp_path_factory
     merge(back, read_snapshot(path))
     assert back.digest() == saved.digest() == read_header(path)["digest"]
     assert content(back) == content(saved)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_old_snapshots_are_imported(lanpo, tmp_path, version):
+    (file,) = (Path(__file__).parent / "files").glob(f"snapshot-v{version}.jsonl")
+    one, two = tmp_path / "one.db", tmp_path / "two.db"
+    assert lanpo("pool", "import", file, "--pool", one).code == 0
+    assert lanpo("pool", "restore", file, "--pool", two).code == 0
+    assert everything(one) == everything(two) != []
 
 
 def test_namespaces_go_in_and_out(lanpo, pool, exported, tmp_path):
@@ -284,11 +294,11 @@ def test_a_pool_of_another_memory_is_not_read_through_a_pipe(lanpo, tmp_path):
     assert not pool.exists()
 
 
-def test_receipts_never_replace_the_export(lanpo, pool, tmp_path):
-    file = tmp_path / "out.jsonl"
-    lanpo("pool", "export", file, "--pool", pool)
-    ran = lanpo("pool", "import", file, "--receipts", file, "--pool", tmp_path / "new.db")
-    one_line(ran, "would be overwritten")
+def test_receipts_never_replace_the_export(lanpo, exported, tmp_path):
+    files = [exported] if exported.is_file() else sorted(exported.iterdir())
+    for file in files:
+        ran = lanpo("pool", "import", exported, "--receipts", file, "--pool", tmp_path / "new.db")
+        one_line(ran, "would be overwritten")
 
 
 def test_a_folder_is_never_replaced(lanpo, pool, tmp_path):

@@ -153,6 +153,14 @@ def test_an_ace_playbook_gives_principles_and_from_its_mistakes_pitfalls(read):
     assert {e.experience.metadata.source for e in (one, two, three)} == {"ace"}
 
 
+def test_windows_line_ends_and_a_byte_order_mark_are_no_part_of_a_text(read):
+    raw = b"\xef\xbb\xbf" + PLAYBOOK.replace("\n", "\r\n").encode()
+    assert says(read(raw, "ace")) == says(read(PLAYBOOK, "ace"))
+    for text in (in_lines(MEM0, MEM0), json.dumps([MEM0, MEM0], indent=1)):
+        raw = b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
+        assert says(read(raw, "mem0")) == [(RATES,)] * 2
+
+
 @pytest.mark.parametrize(
     "wrapped", [list, lambda b: {"bullets": b}, lambda b: {"bullets": {"x": b[0]}}]
 )
@@ -182,6 +190,7 @@ def test_a_bullet_that_is_none_costs_only_itself(read):
         in_lines({"query": "q", "memory_items": [ITEM]}),
         in_lines({"query": "q", "memory_items": MARKDOWN}),
         in_lines({"query": "q", "memory_items": MARKDOWN.split("\n\n")}),
+        json.dumps([MARKDOWN]),
         json.dumps({"query": "q", "memory_items": [ITEM]}, indent=1),
         MARKDOWN,
         f"```\n{MARKDOWN.split(chr(10) * 2)[0]}\n```",
