@@ -81,7 +81,7 @@ class Transaction:
                 space.key,
             )
             earlier = self.ask(
-                "SELECT FROM lanpo.change WHERE ns = %s AND seq = %s AND batch = %s", line, mark
+                "SELECT 1 FROM lanpo.change WHERE ns = %s AND seq = %s AND batch = %s", line, mark
             )
             cleared = self._clear() if batch.replace else None
             keys = keys_listed(self.first_told)
