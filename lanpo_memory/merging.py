@@ -6,7 +6,7 @@ from lanpo_memory.comparison import KINDS
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.types import Batch, Limits, Receipt
 
-__all__ = ["merge"]
+__all__ = ["merge", "replace"]
 
 _NO_LIMITS = Limits(capacity=None, per_step=None, attempts=None, failures=None)
 
@@ -28,3 +28,13 @@ def merge(pool: ExperiencePool, batch: Batch) -> list[Receipt]:
     receipts = pool.store.write(batch, limits=_NO_LIMITS)
     pool.sync()
     return receipts
+
+
+def replace(pool: ExperiencePool, batch: Batch) -> None:
+    """Put saved records in the place of everything a pool holds, in one transaction.
+
+    Raises:
+        PromiseError: the pool's store does not promise to do so whole or not at all.
+    """
+    pool.store.write(batch._with(replace=True), limits=_NO_LIMITS)
+    pool.sync()

@@ -18,9 +18,11 @@ from lanpo_memory.cli.common import (
 from lanpo_memory.cli.terminal import to_screen
 from lanpo_memory.comparison import KINDS, SnapshotRecords
 from lanpo_memory.errors import InvalidInputError
-from lanpo_memory.parquet import header_of, write_folder
+from lanpo_memory.merging import replace
+from lanpo_memory.parquet import header_of, is_folder, read_folder, write_folder
 from lanpo_memory.snapshots import read_header
 from lanpo_memory.stores import shown
+from lanpo_memory.types import Batch
 
 __all__ = ["export", "restore", "rm"]
 
@@ -64,7 +66,9 @@ def export(
 
 @command()
 def restore(
-    snapshot: Annotated[Path, typer.Argument(help="A file that `lanpo pool export` wrote.")],
+    snapshot: Annotated[
+        Path, typer.Argument(help="A file or folder that `lanpo pool export` wrote.")
+    ],
     pool: PoolOption = "pool.db",
     namespace: NamespaceOption = "default",
     yes: Annotated[bool, typer.Option("--yes", help="Replace what the pool holds.")] = False,
@@ -75,7 +79,8 @@ def restore(
 
     Example: lanpo pool restore pool.jsonl --pool new.db
     """
-    SnapshotRecords(snapshot)  # what cannot be read makes no pool
+    # What cannot be read makes no pool.
+    saved = read_folder(snapshot)[1] if is_folder(snapshot) else SnapshotRecords(snapshot)
     with look_into(pool, namespace, create=True) as opened:
         held = {kind: opened.store.count(kind) for kind in KINDS}
         if any(held.values()) and not yes:
@@ -83,7 +88,10 @@ def restore(
             raise InvalidInputError(
                 f"{shown(pool)} holds {counts} in namespace {namespace!r}; --yes replaces them"
             )
-        opened.restore(snapshot)
+        if isinstance(saved, Batch):
+            replace(opened, saved)
+        else:
+            opened.restore(saved.path)
         size, digest = len(opened), opened.digest()
     to_screen().print(f"restored {size:,} experiences to {shown(pool)}, digest {digest}")
 

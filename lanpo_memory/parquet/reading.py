@@ -15,7 +15,7 @@ from lanpo_memory.parquet.writing import LAYOUT, MANIFEST, hash_of
 from lanpo_memory.snapshots import FORMAT, RecordReader, check_version
 from lanpo_memory.types import Batch
 
-__all__ = ["header_of", "read_folder"]
+__all__ = ["header_of", "is_folder", "read_folder"]
 
 _ROWS = 1_000  # at once
 
@@ -40,6 +40,11 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], Batch]:
         for number, row in enumerate(_rows(source, kind), 1):
             reader.take(f"{file_of(kind)}, row {number}", partial(fields_of, kind, row))
     return header, reader.batch(header)
+
+
+def is_folder(folder: str | Path) -> bool:
+    """Tell whether a folder looks like one that `write_folder` wrote; it may be damaged still."""
+    return Path(folder, MANIFEST).is_file()
 
 
 def header_of(folder: str | Path) -> dict[str, Any]:

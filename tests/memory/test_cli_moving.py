@@ -21,7 +21,10 @@ from lanpo_memory.types import (
     FailedAnswer,
     Problem,
 )
+from tests.memory.postgres_server import postgres_server, postgres_url
 from tests.memory.random_pools import NO_LIMITS, content, pools
+
+__all__ = ["postgres_server", "postgres_url"]
 
 SUM = Problem(text="Sum 1 to 9")
 SECRET = "postgresql://me:hunter2@localhost:1/db?password=hunter3"
@@ -327,6 +330,44 @@ def test_no_password_is_ever_shown(lanpo, pool, tmp_path, command):
     ran = lanpo("pool", *(places.get(word, word) for word in command), *target)
     assert ran.code == 2
     assert "hunter" not in ran.out + ran.err
+
+
+def there_and_back(lanpo, pool, exported, address, tmp_path):
+    """Import into another kind of store, compare, export again, and come back to the letter."""
+    assert lanpo("pool", "import", exported, "--pool", address).code == 0
+    ran = lanpo("pool", "import", exported, "--pool", address)
+    assert (ran.code, "duplicate" in ran.out) == (0, True)
+    assert lanpo("pool", "diff", pool, address).code == 0
+    back, layout = tmp_path / "back", "jsonl" if exported.is_file() else "parquet"
+    assert lanpo("pool", "export", back, "--format", layout, "--pool", address).code == 0
+    assert lanpo("pool", "import", back, "--pool", tmp_path / "back.db").code == 0
+    assert everything(tmp_path / "back.db") == everything(pool)
+    ran = lanpo("pool", "restore", exported, "--pool", address)
+    assert (ran.code, "--yes replaces them" in ran.err) == (2, True)
+
+
+def test_restore_takes_every_export(lanpo, pool, exported, tmp_path):
+    new, own = tmp_path / "new.db", Experience(problem=SUM, thoughts="My own.")
+    with open_pool(new) as opened:
+        opened.add([own])
+    one_line(lanpo("pool", "restore", exported, "--pool", new), "--yes replaces them")
+    ran = lanpo("pool", "restore", exported, "--yes", "--pool", new)
+    assert ran.out == f"restored 20 experiences to {new}, digest {digest(pool)}\n"
+    assert everything(new) == everything(pool)
+
+
+@pytest.mark.server
+def test_postgresql_there_and_back(lanpo, pool, exported, postgres_url, tmp_path):
+    address = postgres_url.replace("postgres@", "postgres:hunter2@")
+    there_and_back(lanpo, pool, exported, address, tmp_path)
+    ran = lanpo("pool", "import", exported, "--pool", address)
+    assert postgres_url.replace("postgres@", "postgres:***@") in ran.out
+    assert "hunter2" not in ran.out
+
+
+def test_a_folder_of_chroma_there_and_back(lanpo, pool, exported, tmp_path):
+    pytest.importorskip("chromadb", reason="chromadb is not installed")
+    there_and_back(lanpo, pool, exported, f"chroma:///{tmp_path / 'chroma'}", tmp_path)
 
 
 def test_addresses_are_printed_without_their_passwords(lanpo, pool, tmp_path, monkeypatch):
