@@ -22,9 +22,7 @@ from lanpo_memory.importers.items import Item, merged, says_pitfall
 
 __all__ = ["read_ace"]
 
-_BULLET = re.compile(r"\s*(?:[-*]\s+)?\[([^\]]+)\]\s*helpful=(\d+)\s*harmful=(\d+)\s*::[ \t]*(.*)")
-_ALMOST = re.compile(r"\s*(?:[-*]\s+)?\[[^\]]+\].*\b(?:helpful|harmful)\b.*::")
-_HEADING = re.compile(r"\s*##+\s*(.*?)\s*#*\s*$")
+_BULLET = re.compile(r"(?:[-*]\s+)?\[([^\]]+)\]\s*helpful=(\d+)\s*harmful=(\d+)\s*::[ \t]*(.*)")
 _INSIDE = ("bullets", "playbook")
 
 
@@ -38,20 +36,27 @@ def read_ace(path: Path) -> Iterator[Item]:
 
 def _bullets(text: str) -> Iterator[Item]:
     section, bullet = "", None
-    for line, words in enumerate(chain(text.split("\n"), ["## end"]), 1):
-        heading, found = _HEADING.match(words), _BULLET.match(words)
-        broken = not found and _ALMOST.match(words)
+    for line, raw in enumerate(chain(text.split("\n"), ["## end"]), 1):
+        words = raw.strip()
+        heading, found = words.startswith("##"), _BULLET.match(words)
+        broken = not found and _is_almost(words)
         if bullet is not None and (heading or found or broken):
             yield bullet.item()
             bullet = None
         if heading:
-            section = heading[1]
+            section = words.strip("#").strip()
         elif broken:
             yield Item(line, fault="no bullet: [id] helpful=N harmful=N :: text is needed")
         elif found:
             bullet = _Bullet(line, section, found)
         elif bullet is not None:  # a bullet may hold a formula or a piece of code
-            bullet.lines.append(words)
+            bullet.lines.append(raw)
+
+
+def _is_almost(words: str) -> bool:
+    """Whether a line was meant to be a bullet; the rest is prose."""
+    counted = "helpful" in words or "harmful" in words
+    return counted and "::" in words and words.lstrip("-* \t").startswith("[")
 
 
 class _Bullet:

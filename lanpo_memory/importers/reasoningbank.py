@@ -91,8 +91,9 @@ def _of_markdown(
         heads = [alone.start()]
     if not heads and (text.strip() or not lines):
         yield Item(first, fault="no memory item: # Memory Item, ## Content is needed")
+    line, seen = first, 0
     for begin, end in pairwise([*heads, len(text)]):
-        line = first + text.count("\n", 0, begin) if lines else first
+        line, seen = line + (text.count("\n", seen, begin) if lines else 0), begin
         fields = _sections(text[begin:end])
         if "content" in fields:
             yield _of_object(line, fields, about)

@@ -307,6 +307,26 @@ def test_a_bad_item_names_file_line_and_fault_and_costs_only_itself(read, row, s
     bad.error.encode()
 
 
+@pytest.mark.parametrize(
+    ("layout", "text"),
+    [
+        ("ace", "[a] " + "helpful " * 100_000),
+        ("ace", "## " + " " * 500_000 + "x"),
+        ("ace", " " * 500_000 + "- " + " " * 500_000),
+        ("ace", "[" * 500_000),
+        ("reasoningbank", "#" * 500_000 + " x"),
+        ("reasoningbank", "# Memory Item\n" * 50_000),
+        ("reasoningbank", "## Content" + "*" * 500_000 + "\n" + " " * 500_000),
+        ("mem0", "[" + "{}," * 50_000),
+        ("mem0", '{"results": [' + '{"memory": "x"},\n' * 50_000),
+    ],
+    ids=range(9),
+)
+def test_hostile_texts_take_time_in_proportion(read, layout, text):
+    """What grew with the square of the length would not end while anybody waits."""
+    read(text, layout)
+
+
 def test_a_list_that_breaks_off_keeps_what_stands_before_it(read):
     whole = json.dumps([MEM0, {**MEM0, "memory": "other"}], indent=1)
     first, *rest = read(whole[:-40], "mem0")
