@@ -161,7 +161,10 @@ class ChromaPlace:
             return
         self._closed = True
         try:
+            sessions = _sessions(self._client)
             self._client.close()
+            for session in sessions:
+                session.close()  # chromadb 1.5 leaves its sockets open
         finally:
             if self._lock is not None:
                 self._lock.release()
@@ -202,8 +205,17 @@ def _check_folder(folder: Path, create: bool) -> None:
         raise PoolFormatError(f"{folder} holds other things; give Chroma a folder of its own")
 
 
+def _sessions(client: Any) -> list[Any]:
+    """The HTTP clients within a Chroma client: it makes a second one for its administration.
+
+    They are private; without them all goes on, but for a time-out and for closing in time.
+    """
+    owners = (client, getattr(client, "_admin_client", None))
+    sessions = [getattr(getattr(owner, "_server", None), "_session", None) for owner in owners]
+    return [session for session in sessions if session is not None]
+
+
 def _limit(client: Any, timeout_s: float) -> None:
     """Give up on a server that hangs. chromadb waits forever and has no setting for it."""
-    session = getattr(getattr(client, "_server", None), "_session", None)
-    if session is not None:
+    for session in _sessions(client):
         session.timeout = timeout_s

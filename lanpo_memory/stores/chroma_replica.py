@@ -29,9 +29,10 @@ class Living:
 
     def dropped(self, commit: Commit) -> list[str]:
         """The ids in Chroma of what a commit drops, of all that lives before it."""
-        gone = [(kind, i) for op, kind, i, _ in commit.lines if op != "add"]
+        # Once each: what is replaced may be dropped again in the same batch.
+        gone = dict.fromkeys((kind, i) for op, kind, i, _ in commit.lines if op != "add")
         if commit.replace:
-            gone += [ref for ref in self.tokens if ref[0] == "problem"]
+            gone |= dict.fromkeys(ref for ref in self.tokens if ref[0] == "problem")
         return [key_of(*ref, self.tokens[ref]) for ref in gone if ref in self.tokens]
 
     def take(self, commit: Commit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -176,6 +177,7 @@ class ChromaWriter:
         won = self._replica.tokens[commit.number - 1 : commit.number] == [commit.token]
         if refused is not None and not won:
             raise refused
-        self._log.delete(dropped if won else list(draft.records))
-        self._tidy = tidy and won
+        with contextlib.suppress(PoolError):  # it is written: what stays behind is swept later
+            self._log.delete(dropped if won else list(draft.records))
+            self._tidy = tidy and won
         return won
