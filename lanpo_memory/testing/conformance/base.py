@@ -28,13 +28,15 @@ class StoreBase:
     `NAME` stands in the table of capabilities. `TRIALS` is how often a process is killed,
     `PATIENCE_S` how long a writer may be refused because the lease of one that was killed still
     runs, `EXAMPLES` how many random histories are tried; the variable ``LANPO_EXAMPLES`` overrules
-    it.
+    it. Where writing is slow, `SHRINKS` may be false: a history that fails is then shown as it was
+    found, not the shortest that does.
     """
 
     NAME: ClassVar[str] = ""
     TRIALS: ClassVar[int] = 3
     PATIENCE_S: ClassVar[float] = 60.0
     EXAMPLES: ClassVar[int] = 25
+    SHRINKS: ClassVar[bool] = True
 
     def open(
         self, place: str, *, namespace: str = "default", create: bool = True

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -197,6 +197,7 @@ class HistoryTests(StoreBase):
                 max_examples=int(os.environ.get("LANPO_EXAMPLES", self.EXAMPLES)),
                 stateful_step_count=12,
                 deadline=None,
+                phases=[p for p in Phase if self.SHRINKS or p is not Phase.shrink],
                 suppress_health_check=list(HealthCheck),
             ),
         )

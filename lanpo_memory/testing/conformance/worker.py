@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import reduce
-from typing import Any
+from typing import Any, TextIO
 
 from lanpo_memory.errors import LanpoError, PoolBusyError
 from lanpo_memory.protocols import ExperienceStore
@@ -125,26 +126,31 @@ def _kit(file: str, name: str) -> Any:
     return reduce(getattr, name.split("."), module)()  # type: ignore[operator]
 
 
-def _say(**answer: Any) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
-
-
-def _obey(command: Callable[..., Any], options: dict[str, Any]) -> None:
+def _obey(command: Callable[..., Any], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     try:
         said = command(**options)
         for one in said if isinstance(said, Iterator) else [said]:
-            _say(said=one)
+            yield {"said": one}
     except LanpoError as error:
-        _say(error=type(error).__name__, message=str(error))
+        yield {"error": type(error).__name__, "message": str(error)}
+
+
+def _own_output() -> TextIO:
+    """Standard output for the answers alone; what a test file prints goes to the errors."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
 
 
 def main(file: str, name: str, place: str) -> None:
     """Obey until the input ends."""
+    out = _own_output()
     worker = Worker(_kit(file, name), place)
     for line in sys.stdin:
         options = json.loads(line)
-        _obey(getattr(worker, options.pop("command")), options)
+        for answer in _obey(getattr(worker, options.pop("command")), options):
+            out.write(json.dumps(answer) + "\n")
+            out.flush()
 
 
 if __name__ == "__main__":
