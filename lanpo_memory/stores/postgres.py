@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from lanpo_memory.errors import (
     InvalidInputError,
-    PoolBusyError,
     PoolConnectionError,
+    PoolError,
     PoolNotFoundError,
 )
 from lanpo_memory.stores.postgres_connection import Server
+from lanpo_memory.stores.postgres_listening import wait
 from lanpo_memory.stores.postgres_records import (
     TYPES,
     ids_listed,
@@ -35,12 +34,16 @@ __all__ = ["PostgresStore"]
 
 _PAGE = 1_000  # records a `scan` holds at once
 _CACHED_AT_ONCE = 5_000  # values that one statement writes
-_LOOK_EVERY_S = 5.0  # while waiting for a commit to be told of
 
 _PROBLEM = "p.pid, p.text, p.family, coalesce(p.exact, p.metadata::text)"
 _PAYLOAD = "r.seq, coalesce(r.exact, r.payload::text)"
-_KEYS = "= ANY (string_to_array(%s, ',')::uuid[])"
-_IDS = "= ANY (string_to_array(%s, ','))"
+_KEYS = "= ANY (string_to_array(%(keys)s, ',')::uuid[])"
+_IDS = "= ANY (string_to_array(%(ids)s, ','))"
+_HELD = "EXISTS (SELECT FROM lanpo.experience e WHERE e.ns = p.ns AND e.rid = p.rid)"
+_OLDEST_KEPT = (
+    "SELECT n.seq FROM lanpo.{kind} n WHERE n.ns = r.ns AND n.key = r.key "
+    "ORDER BY n.seq DESC LIMIT 1 OFFSET %(newest)s - 1"
+)
 
 
 class PostgresStore:
@@ -137,7 +140,7 @@ class PostgresStore:
         write = Write(self._space, batch, limits, worth, self._timeout_s)
         try:
             return self._server.write(write.run)
-        except (PoolBusyError, PoolConnectionError) as error:
+        except PoolError as error:
             if not write.undecided:
                 raise
             raise PoolConnectionError(
@@ -161,38 +164,31 @@ class PostgresStore:
             return self._read_problems(problems if ids is None else ids)
         if kind not in TYPES:
             raise _unknown(kind)
-        columns, source = _columns(kind), _source(kind)
         of_problem = kind in OF_PROBLEM
-        where = ["r.ns = %s"]
-        arguments: list[Any] = [self._space.ns]
+        where = [f"{'p' if of_problem else 'r'}.ns = %(ns)s"]
         if problems is not None:
             where.append(f"{'p' if of_problem else 'r'}.key {_KEYS}")
-            arguments.append(keys_listed(problems))
         if ids is not None:
             where.append(f"r.id {_IDS}")
-            arguments.append(ids_listed(ids))
-        if newest is not None:
-            same = "rid" if of_problem else "key"
-            where.append(
-                f"r.seq >= coalesce((SELECT n.seq FROM lanpo.{kind} n WHERE n.ns = r.ns "
-                f"AND n.{same} = r.{same} ORDER BY n.seq DESC LIMIT 1 OFFSET %s), 0)"
-            )
-            arguments.append(max(0, newest - 1))
+        if newest is not None and not of_problem:
+            where.append(f"r.seq >= coalesce(({_OLDEST_KEPT.format(kind=kind)}), 0)")
         rows = self._rows(
-            f"SELECT {columns} FROM {source} WHERE {' AND '.join(where)} ORDER BY r.seq",
-            *arguments,
+            f"SELECT {_columns(kind)} FROM {_source(kind, newest is not None)} "
+            f"WHERE {' AND '.join(where)} ORDER BY r.seq",
+            ns=self._space.ns,
+            keys=keys_listed(problems or ()),
+            ids=ids_listed(ids or ()),
+            newest=max(1, newest or 1),
         )
         return revived(kind, rows, self._server.shown)
 
     def _read_problems(self, problem_ids: Sequence[str] | None) -> list[Any]:
-        where = [f"p.ns = %s AND {_HELD}"]
-        arguments: list[Any] = [self._space.ns]
-        if problem_ids is not None:
-            where.append(f"p.key {_KEYS}")
-            arguments.append(keys_listed(problem_ids))
+        some = "" if problem_ids is None else f"AND p.key {_KEYS}"
         rows = self._rows(
-            f"SELECT {_PROBLEM} FROM lanpo.problem p WHERE {' AND '.join(where)} ORDER BY p.rid",
-            *arguments,
+            f"SELECT {_PROBLEM} FROM lanpo.problem p WHERE p.ns = %(ns)s AND {_HELD} {some} "
+            "ORDER BY p.rid",
+            ns=self._space.ns,
+            keys=keys_listed(problem_ids or ()),
         )
         return [revived_problem(row, self._server.shown) for row in rows]
 
@@ -203,13 +199,16 @@ class PostgresStore:
         beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
         # No lesson: what is scanned is checked, and its ids are made from what it says.
         columns = _columns(kind).replace("r.lesson", "NULL")
-        sql = (
-            f"SELECT {columns} FROM {_source(kind)} WHERE r.ns = %s AND r.seq {beyond} %s "
-            f"ORDER BY r.seq {order} LIMIT {_PAGE}"
+        # The page comes first, and what belongs to it is looked up: never the whole pool joined.
+        page = (
+            f"(SELECT * FROM lanpo.{kind} WHERE ns = %(ns)s AND seq {beyond} %(last)s "
+            f"ORDER BY seq {order} LIMIT {_PAGE}) r"
         )
+        join = "JOIN lanpo.problem p ON p.ns = r.ns AND p.rid = r.rid" if kind in OF_PROBLEM else ""
+        sql = f"SELECT {columns} FROM {page} {join} ORDER BY r.seq {order}"
         last = 2**62 if newest_first else 0
         while True:
-            rows = self._rows(sql, self._space.ns, last)
+            rows = self._rows(sql, ns=self._space.ns, last=last)
             yield from revived(kind, rows, self._server.shown)
             if len(rows) < _PAGE:
                 return
@@ -218,25 +217,31 @@ class PostgresStore:
     def count(self, kind: str) -> int:
         """See `ExperienceStore.count`."""
         if kind == "problem":
-            sql = f"SELECT count(*) FROM lanpo.problem p WHERE p.ns = %s AND {_HELD}"
+            sql = f"SELECT count(*) FROM lanpo.problem p WHERE p.ns = %(ns)s AND {_HELD}"
         elif kind == "experience":
-            sql = "SELECT experiences FROM lanpo.namespace WHERE ns = %s"
+            sql = "SELECT experiences FROM lanpo.namespace WHERE ns = %(ns)s"
         elif kind in TYPES:
-            sql = f"SELECT count(*) FROM lanpo.{kind} WHERE ns = %s"
+            sql = f"SELECT count(*) FROM lanpo.{kind} WHERE ns = %(ns)s"
         else:
             raise _unknown(kind)
-        return int(self._rows(sql, self._space.ns)[0][0])
+        rows = self._rows(sql, ns=self._space.ns)
+        if not rows:
+            raise self._space.gone()
+        return int(rows[0][0])
 
     def changes(self, since: int, *, limit: int = 10_000) -> Changes:
         """See `ExperienceStore.changes`. Lines are numbered without gaps, in order of commit."""
         rows = self._rows(
             "SELECT n.head, c.seq, c.op, c.kind, c.id, c.pid FROM lanpo.namespace n "
-            "LEFT JOIN LATERAL (SELECT * FROM lanpo.change c WHERE c.ns = n.ns AND c.seq > %s "
-            "ORDER BY c.seq LIMIT %s) c ON true WHERE n.ns = %s ORDER BY c.seq",
-            since,
-            limit,
-            self._space.ns,
+            "LEFT JOIN LATERAL (SELECT * FROM lanpo.change c WHERE c.ns = n.ns "
+            "AND c.seq > %(since)s ORDER BY c.seq LIMIT %(limit)s) c ON true "
+            "WHERE n.ns = %(ns)s ORDER BY c.seq",
+            since=since,
+            limit=limit,
+            ns=self._space.ns,
         )
+        if not rows:
+            raise self._space.gone()
         lines = (row[1:] for row in rows if row[1] is not None)
         return Changes(tuple(map(Change._make, lines)), rows[0][0])
 
@@ -246,31 +251,12 @@ class PostgresStore:
         The server tells of commits. Where it cannot, because the connection breaks, the log is
         looked at every now and then.
         """
-        import psycopg
-
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                with self._server.listening(self._space.channel) as db:
-                    return self._heard(db, since, deadline)
-            except psycopg.Error:
-                if self.changes(since, limit=0).head > since:
-                    return True
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            time.sleep(min(left, 0.5))
-
-    def _heard(self, db: Connection[Any], since: int, deadline: float) -> bool:
-        while self.changes(since, limit=0).head <= since:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            with contextlib.closing(
-                db.notifies(timeout=min(left, _LOOK_EVERY_S), stop_after=1)
-            ) as told:
-                next(told, None)
-        return True
+        return wait(
+            self._server,
+            self._space.channel,
+            lambda: self.changes(since, limit=0).head > since,
+            timeout_s,
+        )
 
     # ------------------------------------------------------------------ cache
 
@@ -309,11 +295,8 @@ class PostgresStore:
 
     # ------------------------------------------------------------------ rows
 
-    def _rows(self, sql: str, *arguments: Any) -> list[Any]:
+    def _rows(self, sql: str, **arguments: Any) -> list[Any]:
         return self._server.read(lambda db: db.execute(sql, arguments).fetchall())
-
-
-_HELD = "EXISTS (SELECT FROM lanpo.experience e WHERE e.ns = p.ns AND e.rid = p.rid)"
 
 
 def _columns(kind: str) -> str:
@@ -323,10 +306,16 @@ def _columns(kind: str) -> str:
     return f"{_PAYLOAD}, {lesson}, p.rid, {_PROBLEM}"
 
 
-def _source(kind: str) -> str:
+def _source(kind: str, newest: bool) -> str:
     if kind not in OF_PROBLEM:
         return f"lanpo.{kind} r"
-    return f"lanpo.{kind} r JOIN lanpo.problem p ON p.ns = r.ns AND p.rid = r.rid"
+    of_problem = f"lanpo.{kind} r WHERE r.ns = p.ns AND r.rid = p.rid"
+    if newest:
+        return (
+            f"lanpo.problem p CROSS JOIN LATERAL (SELECT * FROM {of_problem} "
+            "ORDER BY r.seq DESC LIMIT %(newest)s) r"
+        )
+    return f"lanpo.problem p JOIN {of_problem.replace('WHERE', 'ON')}"
 
 
 def _unknown(kind: object) -> InvalidInputError:

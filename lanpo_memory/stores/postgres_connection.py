@@ -78,10 +78,9 @@ class Server:
 
         One that is just starting is waited for.
         """
-        import psycopg
 
         def connected() -> T:
-            with psycopg.connect(self._conninfo, autocommit=True) as db:
+            with self.connect() as db:
                 return work(db)
 
         return self._retried(connected, opening=True)
@@ -147,16 +146,13 @@ class Server:
             raise
         return db
 
-    @contextlib.contextmanager
-    def listening(self, channel: str) -> Iterator[Connection[Any]]:
-        """A connection of its own that hears of commits; psycopg's errors pass through."""
+    def connect(self) -> Connection[Any]:
+        """A connection that belongs to the caller; psycopg's errors pass through."""
         import psycopg
 
         if self._closed:
             raise _closed()
-        with psycopg.connect(self._conninfo, autocommit=True) as db:
-            db.execute(f"LISTEN {channel}")
-            yield db
+        return psycopg.connect(self._conninfo, autocommit=True)
 
     # ------------------------------------------------------------------ trying again
 
@@ -214,7 +210,7 @@ class Server:
             except PoolClosed:
                 raise _closed() from None
             except PoolTimeout:
-                self._say_why()
+                self.connect().close()  # raises the reason, which the pool keeps to itself
             if time.monotonic() > deadline:
                 raise PoolBusyError(
                     f"all {_MOST} connections to {self.shown} have been in use for "
@@ -222,12 +218,6 @@ class Server:
                     "threads"
                 )
             wait_s = min(2 * wait_s, 2.0)
-
-    def _say_why(self) -> None:
-        """Raise the reason why no connection can be had; the pool keeps it to itself."""
-        import psycopg
-
-        psycopg.connect(self._conninfo).close()
 
     def _give(self, db: Connection[Any]) -> None:
         """Put a connection back, with no transaction open."""

@@ -41,6 +41,12 @@ class Space(NamedTuple):
         """Where commits are told of."""
         return f"lanpo_{self.ns}"
 
+    def gone(self) -> PoolNotFoundError:
+        """What to raise where its row is not there any more."""
+        return PoolNotFoundError(
+            f"the namespace {self.name!r} of {self.address} is gone; open the pool again"
+        )
+
 
 class Transaction:
     """Begun on a connection, with the namespace's lock held and everything looked up.
@@ -175,10 +181,7 @@ class Transaction:
     def _number(self, counters: Sequence[int] | None, cleared: Sequence[int] | None) -> None:
         """Where the numbers of this transaction begin."""
         if counters is None:
-            raise PoolNotFoundError(
-                f"the namespace {self._space.name!r} of {self._space.address} is gone; open the "
-                "pool again"
-            )
+            raise self._space.gone()
         self._head, self._rids, self._experiences = counters
         self.first = self._head + 1
         """The number of the first line that this transaction puts into the log."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from lanpo_memory.stores.postgres_errors import is_lost
 from lanpo_memory.stores.postgres_records import (
     Payload,
     experience_payload,
@@ -71,12 +72,23 @@ class Write:
         if self._sent and tx.written:
             db.execute("ROLLBACK")
             return self._sent[1]
+        self._sent = None  # the lock is ours, so what came before has ended, without a commit
         receipts = self._receipts()
         tx.log()
-        if tx.changed:
-            self._sent = tx.first, receipts
-        tx.commit()
+        self._commit(receipts)
         return receipts
+
+    def _commit(self, receipts: list[Receipt]) -> None:
+        import psycopg
+
+        if self._tx.changed:
+            self._sent = self._tx.first, receipts
+        try:
+            self._tx.commit()
+        except psycopg.Error as error:
+            if not is_lost(error):  # the server said no: that is decided
+                self._sent = None
+            raise
 
     @property
     def undecided(self) -> bool:
@@ -232,16 +244,16 @@ class Write:
         """First in, first out, per problem."""
         if limit is None or not touched:
             return set()
-        # Older than the newest `limit` of its problem: found in the index alone.
-        rows = self._tx.db.execute(
-            f"DELETE FROM lanpo.{kind} r USING unnest(%(rids)s::bigint[]) t (rid), LATERAL "
-            f"(SELECT n.seq FROM lanpo.{kind} n WHERE n.ns = %(ns)s AND n.rid = t.rid "
-            "ORDER BY n.seq DESC LIMIT 1 OFFSET %(kept)s) last "
-            "WHERE r.ns = %(ns)s AND r.rid = t.rid AND r.seq < last.seq "
-            "RETURNING r.seq, r.id, r.rid",
-            {"rids": list(touched), "ns": self._space.ns, "kept": limit - 1},
+        # Older than the newest `limit` of its problem: looked up problem by problem, and deleted by
+        # number, so that the work is that of the batch, however large the pool is.
+        rows = self._tx.ask(
+            "SELECT o.seq, o.id, t.rid FROM (SELECT %s::bigint AS ns) s, "
+            f"unnest(%s::bigint[]) t (rid), LATERAL (SELECT n.seq, n.id FROM lanpo.{kind} n "
+            "WHERE n.ns = s.ns AND n.rid = t.rid ORDER BY n.seq DESC OFFSET %s) o",
+            list(touched),
+            limit,
         ).fetchall()
-        return self._note_evicted(kind, [(seq, i, touched[rid]) for seq, i, rid in rows])
+        return self._drop(kind, [(seq, i, touched[rid]) for seq, i, rid in rows])
 
     def _evict_by_worth(self, touched: dict[int, str], worth: Callable[[str], float]) -> set[str]:
         """Whatever is worth least, the oldest of equals first."""
@@ -258,12 +270,15 @@ class Write:
             held = sorted(group, key=lambda row: (worth(row[3]), row[1]))
             excess = held[: max(0, len(held) - limit)]
             out += [(seq, record_id, touched[rid]) for _, seq, record_id, _ in excess]
-        if out:
+        return self._drop("experience", out)
+
+    def _drop(self, kind: str, rows: Sequence[tuple[int, str, str]]) -> set[str]:
+        if rows:
             self._tx.ask(
-                "DELETE FROM lanpo.experience WHERE ns = %s AND seq = ANY (%s)",
-                [seq for seq, _, _ in out],
+                f"DELETE FROM lanpo.{kind} WHERE ns = %s AND seq = ANY (%s)",
+                [seq for seq, _, _ in rows],
             )
-        return self._note_evicted("experience", out)
+        return self._note_evicted(kind, rows)
 
     def _note_evicted(self, kind: str, rows: Sequence[tuple[int, str, str]]) -> set[str]:
         for _, record_id, pid in sorted(rows):

@@ -433,11 +433,12 @@ def test_a_worth_that_fails_leaves_everything_as_it_was(store: PostgresStore):
     assert write(store, 1) == STATUSES
 
 
+@pytest.mark.parametrize("step", ["log", "commit"])
 def test_a_full_disk_is_a_typed_error_and_nothing_is_written(
-    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, step: str
 ):
     full = "DO $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$"
-    monkeypatch.setattr(Transaction, "log", lambda self: self.db.execute(full))
+    monkeypatch.setattr(Transaction, step, lambda self: self.db.execute(full))
     with pytest.raises(PoolFullError, match="Make space"):
         write(store, 0)
     monkeypatch.undo()
@@ -586,8 +587,13 @@ def test_a_database_in_another_encoding_is_refused(postgres_server: Cluster):
 
 def test_a_namespace_that_is_gone_is_named(store: PostgresStore, postgres_url: str):
     run(postgres_url, "DELETE FROM lanpo.namespace")
-    with pytest.raises(PoolNotFoundError, match="open the pool again"):
-        write(store, 0)
+    for use in (
+        lambda: write(store, 0),
+        lambda: store.changes(0),
+        lambda: store.count("experience"),
+    ):
+        with pytest.raises(PoolNotFoundError, match="open the pool again"):
+            use()
 
 
 def test_what_the_tables_cannot_hold_is_refused_whole(store: PostgresStore, postgres_url: str):
