@@ -12,7 +12,7 @@ import typer
 from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.pool import ExperiencePool, open_pool
 from lanpo_memory.snapshots import holds_pool
-from lanpo_memory.types import Experience, Hit, Problem
+from lanpo_memory.types import Experience, Hit, Limits, Problem
 
 __all__ = [
     "OUTCOMES",
@@ -90,13 +90,15 @@ class _NoSearch:
         return [[] for _ in queries]
 
 
-def look_into(pool: str, namespace: str, *, create: bool = False) -> ExperiencePool:
+def look_into(
+    pool: str, namespace: str, *, create: bool = False, limits: Limits | None = None
+) -> ExperiencePool:
     """Open a pool that nobody is going to search.
 
     Raises:
         PoolNotFoundError: there is no such pool or namespace and `create` is false.
     """
-    return open_pool(pool, namespace=namespace, create=create, retriever=_NoSearch())
+    return open_pool(pool, namespace=namespace, create=create, retriever=_NoSearch(), limits=limits)
 
 
 def found_by_id(pool: ExperiencePool, start: str) -> Experience:

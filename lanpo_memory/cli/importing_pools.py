@@ -22,7 +22,7 @@ from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.reindex import recorded_embedder
 from lanpo_memory.snapshots import read_header, read_snapshot
 from lanpo_memory.stores import shown
-from lanpo_memory.types import Batch, Promise, Receipt
+from lanpo_memory.types import Batch, Limits, Promise, Receipt
 
 __all__ = ["import_export", "import_items"]
 
@@ -54,7 +54,8 @@ def import_items(
     if receipts:
         spared(receipts, file)
     tally, started = _Tally(), time.perf_counter()
-    with look_into(pool, namespace, create=True) as opened:
+    limits = Limits(per_step=None)  # years of another memory are one step here
+    with look_into(pool, namespace, create=True, limits=limits) as opened:
         with ReceiptFile(receipts) as out, progress() as bar:
             task = bar.add_task("importing", total=None)
             for chunk in chunks(entries):

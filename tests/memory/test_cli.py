@@ -49,7 +49,7 @@ GSM8K = {
 
 COMMANDS = [
     "import", "retry", "search", "list", "show", "stats", "why", "utility", "calibrate", "judge",
-    "reindex", "export", "restore", "rm", "diff",
+    "reindex", "export", "restore", "rm", "copy", "diff",
 ]  # fmt: skip
 
 

@@ -241,14 +241,14 @@ def test_every_format_is_imported_by_its_name(lanpo, tmp_path, layout, text, siz
         assert opened.stats()["sources"] == {layout: size}
 
 
-def test_many_items_of_one_condition_are_within_the_limits_of_the_pool(lanpo, tmp_path):
+def test_many_items_of_one_condition_fill_its_capacity_and_no_more(lanpo, tmp_path):
     file, pool, out = tmp_path / "file", tmp_path / "p.db", tmp_path / "r.jsonl"
     file.write_text(
-        "\n".join(json.dumps({"when_to_use": "w", "content": f"{n}"}) for n in range(9))
+        "\n".join(json.dumps({"when_to_use": "w", "content": f"{n}"}) for n in range(33))
     )
     lanpo("pool", "import", file, "--format", "reme", "--pool", pool, "--receipts", out)
-    assert receipts_in(out)[8]["status"] == "rejected"
-    assert "already" in receipts_in(out)[8]["reason"]
+    statuses = [receipt["status"] for receipt in receipts_in(out)]
+    assert statuses == ["evicted", *["added"] * 32]
 
 
 # ---------------------------------------------------------------------- what can go wrong
