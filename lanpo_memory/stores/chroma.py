@@ -72,6 +72,7 @@ class ChromaStore:
         self._lock = threading.RLock()  # of the replica
         self._writing = threading.Lock()  # taken before the other, never after it
         self._viewing = threading.local()
+        self._unsettled = False  # a write is under way
         self._alone = False  # nobody else writes, and nothing of ours is unsettled
         self._closed = False
         self._writer = ChromaWriter(self._log, self._replica, self._lock, self._follow, lease)
@@ -177,8 +178,11 @@ class ChromaStore:
             self._check_open()
             if not len(batch) and not batch.replace:
                 return []
-            self._alone = False  # until the log was followed beyond what this writes
-            return self._writer.write(batch, limits, worth)
+            self._unsettled, self._alone = True, False  # however this ends, follow the log then
+            try:
+                return self._writer.write(batch, limits, worth)
+            finally:
+                self._unsettled = False
 
     # ------------------------------------------------------------------ reading
 
@@ -245,7 +249,7 @@ class ChromaStore:
                 return
             self._alone = False
             self._replica.follow(known)
-            self._alone = self.place.exclusive
+            self._alone = self.place.exclusive and not self._unsettled
 
     def _depth(self) -> int:
         """How many views this thread is within."""
