@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -195,6 +197,18 @@ def test_a_test_says_which_promise_it_proves():
     def test(self: object, store: object, place: str) -> None: ...
 
     assert test.proves == (Promise.ATOMIC, Promise.CACHE)
+
+
+@pytest.mark.parametrize("package", ["pytest", "hypothesis"])
+def test_without_its_packages_the_kit_says_what_to_install(package: str):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "try:\n    import lanpo_memory.testing.conformance\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert package in done.stdout
+    assert "pip install 'lanpo[testing]'" in done.stdout
 
 
 # ---------------------------------------------------------------------- other parts

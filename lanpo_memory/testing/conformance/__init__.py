@@ -6,7 +6,13 @@
 It needs pytest and hypothesis: ``pip install 'lanpo[testing]'``.
 """
 
-import pytest
+from lanpo_memory.errors import MissingExtraError
+
+try:
+    import hypothesis  # noqa: F401 - so that its absence is told here, too
+    import pytest
+except ImportError as error:
+    raise MissingExtraError(error.name or "pytest", "testing") from error
 
 # Before the modules are loaded: failing assertions then say what stood on either side.
 pytest.register_assert_rewrite(

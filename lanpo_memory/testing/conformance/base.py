@@ -27,9 +27,9 @@ class StoreBase:
 
     `NAME` stands in the table of capabilities. `TRIALS` is how often a process is killed,
     `PATIENCE_S` how long a writer may be refused because the lease of one that was killed still
-    runs, `EXAMPLES` how many random histories are tried; the variable ``LANPO_EXAMPLES`` overrules
-    it. Where writing is slow, `SHRINKS` may be false: a history that fails is then shown as it was
-    found, not the shortest that does.
+    runs, `EXAMPLES` how many random histories are tried; the variables ``LANPO_TRIALS`` and
+    ``LANPO_EXAMPLES`` overrule them. Where writing is slow, `SHRINKS` may be false: a history that
+    fails is then shown as it was found, not the shortest that does.
     """
 
     NAME: ClassVar[str] = ""

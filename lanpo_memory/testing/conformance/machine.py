@@ -50,6 +50,7 @@ class History(RuleBasedStateMachine):
 
     kit: StoreBase
     place: str
+    promises: frozenset[Promise]
     number = 0
 
     @initialize(limits=limits)
@@ -60,6 +61,8 @@ class History(RuleBasedStateMachine):
         self.held: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
         self.since = 0
         self.store = self._opened()
+        # Another object, which stays open: it must not go stale.
+        self.reader = self._opened() if self._has(Promise.READERS) else None
 
     def _opened(self) -> ExperienceStore:
         number = type(self).number
@@ -70,11 +73,11 @@ class History(RuleBasedStateMachine):
     def _has(self, promise: Promise) -> bool:
         return promise in self.promises
 
-    promises: frozenset[Promise]
-
     def teardown(self) -> None:
         if hasattr(self, "store"):
             self.store.close()
+            if self.reader is not None:
+                self.reader.close()
 
     # what is written
 
@@ -148,7 +151,8 @@ class History(RuleBasedStateMachine):
     @rule(limit=st.sampled_from([1, 3, 10_000]))
     def follow(self, limit: int) -> None:
         """A follower that comes by now and then sees each line once."""
-        while items := self.store.changes(self.since, limit=limit).items:
+        follower = self.reader or self.store
+        while items := follower.changes(self.since, limit=limit).items:
             replay(self.held, items)
             self.since = items[-1].seq
         for kind in KINDS:
@@ -166,12 +170,15 @@ class History(RuleBasedStateMachine):
 
     @precondition(lambda self: self._has(Promise.READERS))
     @rule()
-    def another_reader_agrees(self) -> None:
-        reader = self._opened()
+    def readers_agree(self) -> None:
+        """One that was there all along, and one that comes now."""
+        assert self.reader is not None
+        assert_same(self.reader, self.reference)
+        newcomer = self._opened()
         try:
-            assert_same(reader, self.reference)
+            assert_same(newcomer, self.reference)
         finally:
-            reader.close()
+            newcomer.close()
 
     @invariant()
     def all_agree(self) -> None:

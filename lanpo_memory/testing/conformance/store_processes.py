@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections import Counter
@@ -100,11 +101,11 @@ class ProcessTests(StoreBase):
     def test_what_was_acknowledged_survives_kill_9(
         self, store: ExperienceStore, place: str
     ) -> None:
-        """Killed at several moments: within a batch, between two, while others are under way."""
+        """Killed at several moments, within a batch and between two; ``LANPO_TRIALS`` times."""
         atomic, logged = (p in store.promises for p in (Promise.ATOMIC, Promise.CHANGE_LOG))
         store.close()
         rng, moment, first = random.Random(SEED), threading.Event(), 0
-        for _ in range(self.TRIALS):
+        for _ in range(int(os.environ.get("LANPO_TRIALS", self.TRIALS))):
             acknowledged = self._killed(place, first, rng.randint(1, 5), rng, moment)
             with self.opened(place, create=False) as again:
                 held = ids_of(again)
