@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from lanpo_memory import (
 )
 from lanpo_memory.errors import (
     InvalidInputError,
+    MissingExtraError,
     PoolClosedError,
     PoolDamagedError,
     PoolURLError,
@@ -495,6 +497,12 @@ def test_an_address_that_cannot_be_read_is_refused_without_its_password(url: str
         PostgresStore(url)
     assert "pa%zzss" not in str(raised.value)
     assert "pass@" not in str(raised.value)
+
+
+def test_without_psycopg_the_pip_line_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingExtraError, match=r"lanpo\[postgres\]"):
+        PostgresStore("postgresql://me@127.0.0.1/db")
 
 
 def test_a_namespace_with_a_nul_is_refused(postgres_url: str):
