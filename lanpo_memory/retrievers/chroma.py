@@ -12,11 +12,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from lanpo_memory.chroma import ChromaPlace, check_name
 from lanpo_memory.errors import ConfigError, EmbedderMismatchError, PoolFormatError
 from lanpo_memory.protocols import Embedder
 from lanpo_memory.retrievers.vectors import EmbeddedProblems, best, check_k
-from lanpo_memory.stores.chroma_names import check_name
-from lanpo_memory.stores.chroma_place import ChromaPlace
 from lanpo_memory.types import Hit, Problem
 
 __all__ = ["ChromaRetriever"]
@@ -32,8 +31,8 @@ class ChromaRetriever:
     """Chroma's vector search over the problems of a pool, which may be kept in any store.
 
     Vectors come from the embedder and stay in the collection: a pool that is opened again embeds
-    what is new. The search is approximate: it may miss a close problem (against `DenseRetriever`
-    on 2,000 texts, far fewer than one in a hundred of the ten closest). `score` is the cosine,
+    what is new. The search is approximate: it may miss a close problem (among 2,000 texts it found
+    ten as close as those of `DenseRetriever` for each of 50 queries). `score` is the cosine,
     `similarity` the same with negative ones as 0.
 
     The collection belongs to one pool and one embedder. What it holds beyond the problems of this
@@ -55,6 +54,14 @@ class ChromaRetriever:
         PoolBusyError: somebody has the folder open.
         PoolConnectionError: the server cannot be reached.
         MissingExtraError: chromadb is not installed.
+
+    >>> import tempfile
+    >>> from lanpo_memory.testing import HashingEmbedder
+    >>> with ChromaRetriever(HashingEmbedder(), folder=tempfile.mkdtemp()) as index:
+    ...     index.update([Problem(text="red apples"), Problem(text="green pears")], [])
+    ...     hits = index.retrieve([Problem(text="red apples")], k=1)[0]
+    >>> [round(hit.similarity, 2) for hit in hits]
+    [1.0]
     """
 
     def __init__(

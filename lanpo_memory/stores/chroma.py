@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from lanpo_memory.chroma import WAITS_S, ChromaPlace, check_name
 from lanpo_memory.errors import (
     InvalidInputError,
     PoolClosedError,
@@ -18,10 +19,10 @@ from lanpo_memory.errors import (
 from lanpo_memory.stores.chroma_cache import ChromaCache
 from lanpo_memory.stores.chroma_lease import Lease
 from lanpo_memory.stores.chroma_log import ChromaLog
-from lanpo_memory.stores.chroma_names import check_mark, check_name, log_name, mark
-from lanpo_memory.stores.chroma_place import WAITS_S, ChromaPlace
+from lanpo_memory.stores.chroma_names import check_mark, log_name, mark
 from lanpo_memory.stores.chroma_replica import ChromaReplica
 from lanpo_memory.stores.chroma_write import ChromaWriter
+from lanpo_memory.stores.file_systems import refuse_network
 from lanpo_memory.stores.replica import Replica
 from lanpo_memory.types import Batch, Changes, Limits, Promise, Receipt
 
@@ -40,7 +41,13 @@ class ChromaStore:
     keeps the first. Every process holds a replica of the pool in memory, which it fills from the
     log when it opens and follows before every read.
 
-    Open it with `embedded` or with `server`.
+    An experience of 80 words takes some 3.6 kB of the replica, its lines of the change log
+    included; the log is never shortened. Chroma stores 256 of them in about a quarter of a second
+    (SQLite in a hundredth); reading what is in memory costs one small request on a server and
+    none in a folder. 30,000 open in two to three seconds.
+
+    Open it with `embedded` or with `server`. It is safe to share between threads; while one writes
+    the others read.
 
     Raises:
         PoolNotFoundError: there is no such pool, and `create` is false.
@@ -49,6 +56,14 @@ class ChromaStore:
         PoolVersionError: newer code wrote it; it was not touched.
         InvalidInputError: Chroma takes no collection of this name.
         MissingExtraError: chromadb is not installed.
+
+    >>> import tempfile
+    >>> from lanpo_memory.types import Experience, Problem
+    >>> store = ChromaStore.embedded(tempfile.mkdtemp())
+    >>> batch = Batch(experiences=(Experience(problem=Problem(text="2 + 3?"), thoughts="count"),))
+    >>> [r.status for r in store.write(batch, limits=Limits())], store.count("experience")
+    (['added'], 1)
+    >>> store.close()
     """
 
     def __init__(
@@ -91,7 +106,9 @@ class ChromaStore:
 
         Raises:
             PoolBusyError: it is open already, here or elsewhere; the message says what to do.
+            PoolFileSystemError: it lies on a network file system.
         """
+        refuse_network(Path(folder).absolute() / "chroma.sqlite3")
         place = ChromaPlace.folder(folder, create=create)
         return cls._on(place, collection=collection, namespace=namespace, create=create)
 

@@ -7,10 +7,10 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
+from lanpo_memory.chroma import ChromaPlace
 from lanpo_memory.errors import PoolDamagedError
 from lanpo_memory.stores.chroma_log import pieces, put
 from lanpo_memory.stores.chroma_names import cache_name, check_mark, mark
-from lanpo_memory.stores.chroma_place import ChromaPlace
 from lanpo_memory.stores.chroma_records import Stored
 
 __all__ = ["ChromaCache"]

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lanpo_memory.chroma import ChromaPlace
 from lanpo_memory.errors import PoolBusyError
 from lanpo_memory.stores.chroma_log import put
-from lanpo_memory.stores.chroma_place import ChromaPlace
 from lanpo_memory.stores.chroma_records import Stored
 
 __all__ = ["Lease"]

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lanpo_memory.chroma import ChromaPlace
 from lanpo_memory.errors import PoolDamagedError
-from lanpo_memory.stores.chroma_place import ChromaPlace
 from lanpo_memory.stores.chroma_records import (
     Commit,
     Stored,

@@ -7,35 +7,21 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from lanpo_memory.errors import InvalidInputError, PoolFormatError, PoolVersionError
+from lanpo_memory.errors import PoolFormatError, PoolVersionError
 from lanpo_memory.types import fingerprint
 
-__all__ = ["VERSION", "cache_name", "check_mark", "check_name", "log_name", "mark"]
+__all__ = ["VERSION", "cache_name", "check_mark", "log_name", "mark"]
 
 FORMAT = "lanpo-pool"
 VERSION = 1
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}[a-zA-Z0-9]")
 _SLUG_CHARS = 60
-
-
-def check_name(collection: str) -> None:
-    """Refuse what Chroma refuses, and what leaves no room for a namespace.
-
-    Raises:
-        InvalidInputError: it is no name for a collection.
-    """
-    if not _NAME.fullmatch(collection):
-        raise InvalidInputError(
-            f"{collection!r} cannot name a collection of Chroma's: 3 to 256 characters of "
-            "a-z, A-Z, 0-9, '.', '_' and '-', a letter or digit first and last"
-        )
 
 
 def log_name(collection: str, namespace: str) -> str:
     """The collection of a namespace: any text becomes a readable slug and a hash.
 
     >>> log_name("lanpo", "default"), log_name("lanpo", "Träume 2")
-    ('lanpo', 'lanpo.traume-2.ae35c9b0')
+    ('lanpo', 'lanpo.traume-2.b4bc4402')
     """
     if namespace == "default":
         return collection

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from lanpo_memory.errors import PoolBusyError, PoolError
 from lanpo_memory.stores.chroma_lease import Lease
-from lanpo_memory.stores.chroma_log import ChromaLog
+from lanpo_memory.stores.chroma_log import ChromaLog, pieces
 from lanpo_memory.stores.chroma_records import Commit, Stored, key_of, payload
 from lanpo_memory.stores.chroma_replica import ChromaReplica
 from lanpo_memory.stores.replica import Line, Replica, Staged
@@ -19,6 +19,7 @@ from lanpo_memory.types import Batch, Limits, Receipt
 __all__ = ["ChromaWriter"]
 
 _TRIES = 5  # to mark a lease in the log while its last holder still writes
+_STORED_AT_ONCE = 2_000  # records; some two seconds
 
 
 class Follow(Protocol):
@@ -167,7 +168,10 @@ class ChromaWriter:
             commit = draft.commit(self._replica, epoch, self._by)
             dropped = self._replica.living.dropped(commit)
         tidy, self._tidy = self._tidy, False
-        self._log.put(draft.stored)
+        for some in pieces(draft.stored, _STORED_AT_ONCE):
+            self._log.put(some)
+            if self._lease is not None:  # which may end before a large batch does
+                self._lease.hold(self._replica.epoch)
         refused: PoolError | None = None
         try:
             self._log.append(commit)

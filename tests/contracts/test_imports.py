@@ -54,11 +54,14 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": {"errors", "types"},
     "texts": {"errors", "types"},
     "legacy": {"errors", "types"},
+    "chroma": set(FOUNDATION),  # the way to a server, for a store and a retriever
     **{part: set(FOUNDATION) for part in PROVIDERS},
     **{part: {*FOUNDATION, *POOL} for part in POOL},
     **{part: {*FOUNDATION, *POOL, *GUIDE} for part in GUIDE},
     **{part: {*FOUNDATION, *POOL, *GUIDE, *ADAPTER} for part in ADAPTER},
 }
+for part in ("stores", "retrievers"):
+    ALLOWED[part] |= {"chroma"}
 ALLOWED["pool"] |= {"stores", "retrievers", "embedders"}  # open_pool("sqlite:///...") chooses
 ALLOWED["reindex"] |= {"embedders"}  # fills the cache that the pool reads
 ALLOWED["copying"] |= {"embedders", "retrievers"}  # takes along what they had computed

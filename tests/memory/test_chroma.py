@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lanpo_memory.chroma import ChromaPlace
 from lanpo_memory.errors import (
     InvalidInputError,
     MissingExtraError,
@@ -27,7 +28,6 @@ from lanpo_memory.pool import open_pool
 from lanpo_memory.stores import chroma_log
 from lanpo_memory.stores.chroma import ChromaStore
 from lanpo_memory.stores.chroma_names import log_name
-from lanpo_memory.stores.chroma_place import ChromaPlace
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -248,6 +248,10 @@ def test_other_tools_find_flat_readable_records(store):
         for metadata in everything["metadatas"]
         for value in metadata.values()
     )
+
+
+def test_chroma_reports_nothing_to_anybody(store):
+    assert store.place._client.get_settings().anonymized_telemetry is False
 
 
 def test_batches_and_commits_larger_than_a_request_are_split(tmp_path, monkeypatch):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from lanpo_memory.chroma.errors import is_lost, translated
+from lanpo_memory.chroma.lock import LOCK_NAME, FolderLock
 from lanpo_memory.errors import (
+    InvalidInputError,
     MissingExtraError,
     PoolClosedError,
     PoolFormatError,
     PoolNotFoundError,
 )
-from lanpo_memory.stores.chroma_errors import is_lost, translated
-from lanpo_memory.stores.chroma_lock import LOCK_NAME, FolderLock
-from lanpo_memory.stores.file_systems import refuse_network
 
-__all__ = ["WAITS_S", "ChromaPlace"]
+__all__ = ["WAITS_S", "ChromaPlace", "check_name"]
 
 T = TypeVar("T")
 
@@ -25,6 +26,20 @@ WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Pauses between tries while a server does not answer, in seconds: a restart takes about two."""
 _PAGE = 100  # collections listed at once
 _DATABASE = "chroma.sqlite3"
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}[a-zA-Z0-9]")
+
+
+def check_name(collection: str) -> None:
+    """Refuse what Chroma refuses, and what leaves no room for a namespace.
+
+    Raises:
+        InvalidInputError: it is no name for a collection.
+    """
+    if not _NAME.fullmatch(collection):
+        raise InvalidInputError(
+            f"{collection!r} cannot name a collection of Chroma's: 3 to 256 characters of "
+            "a-z, A-Z, 0-9, '.', '_' and '-', a letter or digit first and last"
+        )
 
 
 class ChromaPlace:
@@ -195,7 +210,6 @@ def _check_folder(folder: Path, create: bool) -> None:
         raise PoolNotFoundError(
             f"there is no folder {folder.parent}; make it first, or give another path"
         )
-    refuse_network(folder / _DATABASE if folder.is_dir() else folder)
     if (folder / _DATABASE).exists():
         return
     if not create:
