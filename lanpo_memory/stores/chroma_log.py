@@ -76,6 +76,11 @@ class ChromaLog:
             )
         return "".join(found[i] for i in ids)
 
+    def holds(self, number: int) -> bool:
+        """Whether a commit is there, which once it was always has to be."""
+        rows = self._place.call(self._collection.get, ids=[commit_id(number)], include=[])
+        return bool(rows["ids"])
+
     def append(self, commit: Commit) -> None:
         """Offer a commit. Whether it became the one of its number is seen by reading it back."""
         content = commit.content()

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from lanpo_memory.errors import PoolBusyError, PoolError
+from lanpo_memory.errors import PoolBusyError, PoolDamagedError, PoolError
 from lanpo_memory.stores.chroma_lease import Lease
 from lanpo_memory.stores.chroma_log import ChromaLog, pieces
 from lanpo_memory.stores.chroma_records import Commit, Stored, key_of, payload
@@ -127,6 +127,7 @@ class ChromaWriter:
     def _claim(self) -> int:
         """Make sure that this process may write; return the number of its lease."""
         self._follow()
+        self._check_log()
         epoch = self._replica.epoch
         if self._lease is not None:
             epoch = self._lease.hold(epoch)
@@ -136,6 +137,15 @@ class ChromaWriter:
         if not self._tidy:
             self._sweep(epoch)
         return epoch
+
+    def _check_log(self) -> None:
+        """Refuse to go on behind a gap, where nobody would ever look."""
+        last = len(self._replica.tokens)
+        if last and not self._log.holds(last):
+            raise PoolDamagedError(
+                f"commit {last} of this pool was there and is gone: an older copy of its folder "
+                "was put in place. Nothing was written; open the pool again to go on from there"
+            )
 
     def _fence(self, epoch: int) -> None:
         """Commit nothing, under this lease: what another writer has under way now fails."""

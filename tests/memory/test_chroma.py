@@ -236,6 +236,20 @@ def test_a_lost_record_is_named_and_nothing_is_guessed(store, tmp_path):
         ChromaStore.embedded(tmp_path / "pool")
 
 
+def test_nothing_is_written_behind_a_gap_in_the_log(store, tmp_path):
+    write(store, 0)
+    write(store, 1)
+    store._log.delete([f"commit-{len(store._replica.tokens):012d}"])  # as an older copy would
+    with pytest.raises(PoolDamagedError, match="open the pool again"):
+        write(store, 2)
+    store.close()
+    store = ChromaStore.embedded(tmp_path / "pool")
+    assert store.count("experience") == BATCH
+    assert write(store, 2) == ["added"] * BATCH
+    assert_tidy(store)
+    store.close()
+
+
 def test_other_tools_find_flat_readable_records(store):
     write(store, 3)
     rows = store.place.get("lanpo").get(where={"kind": "experience"})
