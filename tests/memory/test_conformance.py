@@ -78,6 +78,8 @@ class TestPostgresStore(Opened):
 
 class TestTheExampleOfAnOwnBackend(StoreConformance):
     NAME: ClassVar[str] = "the example of an own backend"
+    TRIALS: ClassVar[int] = 2
+    EXAMPLES: ClassVar[int] = 10
 
     def open(
         self, place: str, *, namespace: str = "default", create: bool = True

@@ -15,8 +15,7 @@ from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.snapshots import digest_of
 from lanpo_memory.stores.memory import MemoryStore
 from lanpo_memory.testing.conformance.processes import Process
-from lanpo_memory.testing.conformance.promises import KINDS
-from lanpo_memory.testing.conformance.samples import NO_LIMITS
+from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS
 from lanpo_memory.types import Batch, Limits, Promise, Receipt
 
 __all__ = ["StoreBase", "assert_same", "exact", "statuses", "write_both"]

@@ -21,7 +21,7 @@ from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.stores.memory import MemoryStore
 from lanpo_memory.testing.conformance.base import StoreBase, assert_same
 from lanpo_memory.testing.conformance.model import Model, by_problem
-from lanpo_memory.testing.conformance.promises import KINDS
+from lanpo_memory.testing.conformance.samples import KINDS
 from lanpo_memory.testing.conformance.store_log import replay
 from lanpo_memory.testing.conformance.strategies import (
     PROBLEMS,

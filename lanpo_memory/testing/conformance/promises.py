@@ -11,12 +11,10 @@ import pytest
 
 from lanpo_memory.errors import LanpoError, PoolBusyError, PromiseError
 from lanpo_memory.protocols import ExperienceStore
-from lanpo_memory.testing.conformance.samples import NO_LIMITS, batch_of
+from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS, batch_of
 from lanpo_memory.types import Batch, Promise
 
-__all__ = ["KINDS", "proves", "refused"]
-
-KINDS: tuple[Any, ...] = ("experience", "attempt", "exposure", "failure")
+__all__ = ["proves", "refused"]
 
 TestT = TypeVar("TestT", bound=Callable[..., None])
 Refusal = Callable[[Any, ExperienceStore, str], None]

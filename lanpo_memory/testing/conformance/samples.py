@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lanpo_memory.types import (
@@ -16,6 +18,7 @@ from lanpo_memory.types import (
 )
 
 __all__ = [
+    "KINDS",
     "NO_LIMITS",
     "ODD_TEXTS",
     "SHARED",
@@ -26,6 +29,9 @@ __all__ = [
     "lesson",
     "problem",
 ]
+
+KINDS: tuple[Any, ...] = ("experience", "attempt", "exposure", "failure")
+"""Of records."""
 
 NO_LIMITS = Limits(capacity=None, per_step=None, attempts=None, failures=None)
 SIZE = 6  # problems in a batch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.testing.conformance.base import StoreBase
-from lanpo_memory.testing.conformance.promises import KINDS, proves
-from lanpo_memory.testing.conformance.samples import NO_LIMITS, batch_of
+from lanpo_memory.testing.conformance.promises import proves
+from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS, batch_of
 from lanpo_memory.types import Batch, Promise
 
 __all__ = ["CacheTests"]

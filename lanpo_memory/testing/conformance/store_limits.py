@@ -9,8 +9,8 @@ import pytest
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.stores.memory import MemoryStore
 from lanpo_memory.testing.conformance.base import StoreBase, assert_same, statuses, write_both
-from lanpo_memory.testing.conformance.promises import KINDS, proves
-from lanpo_memory.testing.conformance.samples import NO_LIMITS, attempt, batch_of, lesson
+from lanpo_memory.testing.conformance.promises import proves
+from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS, attempt, batch_of, lesson
 from lanpo_memory.types import Batch, FailedAnswer, Limits, Promise
 
 __all__ = ["LimitTests"]

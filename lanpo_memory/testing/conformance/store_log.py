@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.stores.memory import MemoryStore
 from lanpo_memory.testing.conformance.base import StoreBase
-from lanpo_memory.testing.conformance.promises import KINDS, proves
-from lanpo_memory.testing.conformance.samples import NO_LIMITS, batch_of, lesson
+from lanpo_memory.testing.conformance.promises import proves
+from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS, batch_of, lesson
 from lanpo_memory.types import Batch, Change, Limits, Promise
 
 __all__ = ["LogTests", "replay"]

@@ -8,8 +8,8 @@ from lanpo_memory.errors import PoolNotFoundError
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.stores.memory import MemoryStore
 from lanpo_memory.testing.conformance.base import StoreBase, assert_same, write_both
-from lanpo_memory.testing.conformance.promises import KINDS, proves
-from lanpo_memory.testing.conformance.samples import NO_LIMITS, batch_of, lesson
+from lanpo_memory.testing.conformance.promises import proves
+from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS, batch_of, lesson
 from lanpo_memory.types import Batch, Promise
 
 __all__ = ["PlaceTests"]

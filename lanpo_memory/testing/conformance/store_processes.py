@@ -12,8 +12,8 @@ import pytest
 
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.testing.conformance.base import StoreBase
-from lanpo_memory.testing.conformance.promises import KINDS, proves
-from lanpo_memory.testing.conformance.samples import NO_LIMITS, SHARED, batch_of
+from lanpo_memory.testing.conformance.promises import proves
+from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS, SHARED, batch_of
 from lanpo_memory.testing.conformance.worker import digest, ids_of
 from lanpo_memory.types import Promise
 

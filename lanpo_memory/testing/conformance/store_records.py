@@ -11,8 +11,9 @@ from lanpo_memory.errors import InvalidInputError, PoolClosedError
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.stores.memory import MemoryStore
 from lanpo_memory.testing.conformance.base import StoreBase, assert_same, statuses, write_both
-from lanpo_memory.testing.conformance.promises import KINDS, proves
+from lanpo_memory.testing.conformance.promises import proves
 from lanpo_memory.testing.conformance.samples import (
+    KINDS,
     NO_LIMITS,
     any_text,
     attempt,

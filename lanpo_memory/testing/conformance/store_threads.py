@@ -10,8 +10,8 @@ from typing import ClassVar
 
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.testing.conformance.base import StoreBase, statuses
-from lanpo_memory.testing.conformance.promises import KINDS, proves
-from lanpo_memory.testing.conformance.samples import NO_LIMITS, SHARED, batch_of, lesson
+from lanpo_memory.testing.conformance.promises import proves
+from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS, SHARED, batch_of, lesson
 from lanpo_memory.testing.conformance.worker import ids_of
 from lanpo_memory.types import Batch, Exposure, Promise
 

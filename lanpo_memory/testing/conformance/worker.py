@@ -20,12 +20,10 @@ from typing import Any, TextIO
 from lanpo_memory.errors import LanpoError, PoolBusyError
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.snapshots import digest_of
-from lanpo_memory.testing.conformance.samples import NO_LIMITS, SHARED, batch_of
+from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS, SHARED, batch_of
 from lanpo_memory.types import Batch, Receipt
 
 __all__ = ["digest", "ids_of"]
-
-KINDS: tuple[Any, ...] = ("experience", "attempt", "exposure", "failure")
 
 
 def digest(store: ExperienceStore) -> str:
