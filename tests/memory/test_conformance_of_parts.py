@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import ClassVar
+
+import pytest
 
 from lanpo_memory.embedders import CachedEmbedder
 from lanpo_memory.prompts import EnglishPrompts
@@ -17,6 +22,7 @@ from lanpo_memory.retrievers import (
     HybridRetriever,
     RankBM25Retriever,
 )
+from lanpo_memory.retrievers.chroma import ChromaRetriever
 from lanpo_memory.stores import MemoryStore
 from lanpo_memory.summarizers import ContrastiveSummarizer, ExtractiveSummarizer, LLMSummarizer
 from lanpo_memory.testing import HashingEmbedder, ScriptedChatModel, ScriptedChoiceScorer
@@ -59,6 +65,22 @@ class TestHybridRetriever(RetrieverConformance):
 
     def retriever(self) -> Retriever:
         return HybridRetriever(BM25Retriever(), DenseRetriever(HashingEmbedder()))
+
+
+class TestChromaRetriever(RetrieverConformance):
+    EXACT: ClassVar[bool] = False
+
+    @pytest.fixture(autouse=True)
+    def folders(self, tmp_path: Path) -> Iterator[None]:
+        self.folder, self.opened = tmp_path, ExitStack()
+        self.count = 0
+        with self.opened:
+            yield
+
+    def retriever(self) -> Retriever:
+        self.count += 1
+        folder = self.folder / f"{self.count}"
+        return self.opened.enter_context(ChromaRetriever(HashingEmbedder(), folder=folder))
 
 
 class TestLLMSummarizer(SummarizerConformance):

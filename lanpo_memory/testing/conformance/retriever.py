@@ -36,7 +36,8 @@ class RetrieverConformance:
     """All that `Retriever` says, as tests; subclass it and say `retriever`.
 
     `SIMILARITY_FOLLOWS_SCORE` is false for a retriever whose hits are ordered by something else
-    than their similarity, as a fusion of two rankings is.
+    than their similarity, as a fusion of two rankings is. `EXACT` is false for one that may miss:
+    which of many equals it finds is then left open.
 
     >>> from lanpo_memory.retrievers import BM25Retriever
     >>> class TestBM25(RetrieverConformance):
@@ -45,6 +46,7 @@ class RetrieverConformance:
     """
 
     SIMILARITY_FOLLOWS_SCORE: ClassVar[bool] = True
+    EXACT: ClassVar[bool] = True
 
     def retriever(self) -> Retriever:
         """A new retriever, empty."""
@@ -149,7 +151,8 @@ class RetrieverConformance:
             assert len(hits) == 12
             if self.SIMILARITY_FOLLOWS_SCORE:
                 assert len({hit.score for hit in hits}) == 1, "equal texts have equal scores"
-            assert sorted(_ids(index.retrieve([query], k=4)[0])) == sorted(_ids(hits)[:4])
+            if self.EXACT:
+                assert _ids(index.retrieve([query], k=4)[0]) == _ids(hits)[:4]
             found.append(_ids(hits))
         assert found[0] == found[1] == found[2], "ties depend on the order of insertion"
 
