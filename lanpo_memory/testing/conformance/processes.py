@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from typing import Any, Self
 
 import pytest
 
 __all__ = ["Process"]
 
+_ANSWERS_S = 300.0  # a process that says nothing for so long hangs
 _STOPS_S = 60.0  # how long a process may take to close its store and end
 
 
@@ -67,7 +69,12 @@ class Process:
     def line(self) -> dict[str, Any]:
         """The next answer: `said`, or the name of an `error` and its `message`."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        watchdog = threading.Timer(_ANSWERS_S, self._process.kill)
+        watchdog.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            watchdog.cancel()
         if not line:
             self._process.wait(_STOPS_S)
             self._errors.seek(0)
