@@ -23,6 +23,7 @@ KNOWN = (
 """What an address may look like."""
 
 _CHROMA_SERVERS = ("chroma+http", "chroma+https")
+_SECRET = ("password", "secret", "token")
 _POSTGRES = ("postgresql", "postgres")
 
 
@@ -64,7 +65,7 @@ def open_store(
 
 
 def shown(url: str | Path) -> str:
-    """An address as it may be printed: without its password.
+    """An address as it may be printed: without its password or token.
 
     >>> shown("postgresql://me:secret@host/db?password=secret")
     'postgresql://me:***@host/db?password=***'
@@ -79,7 +80,7 @@ def shown(url: str | Path) -> str:
         after = f"{name}{':***' if has_password else ''}@{host}"
     head, mark, query = after.partition("?")
     pairs = [
-        f"{name}=***" if "password" in name.lower() else f"{name}{equals}{value}"
+        f"{name}=***" if any(s in name.lower() for s in _SECRET) else f"{name}{equals}{value}"
         for name, equals, value in (pair.partition("=") for pair in query.split("&"))
     ]
     return f"{before}://{head}{mark}{'&'.join(pairs) if mark else ''}"
@@ -102,6 +103,12 @@ def _chroma_server(address: str, namespace: str, create: bool) -> ExperienceStor
     collection = parts.path.strip("/")
     if not parts.hostname or not collection or "/" in collection:
         raise _unreadable(address)
+    if parts.username is not None or parts.query:
+        raise PoolURLError(
+            f"an address of a Chroma server holds host, port and collection, no more: "
+            f"{shown(address)!r}. For a token use "
+            "ChromaStore.server(..., headers={...}) and ExperiencePool(store)"
+        )
     from lanpo_memory.stores.chroma import ChromaStore
 
     secure = parts.scheme == "https"

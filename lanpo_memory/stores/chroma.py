@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from lanpo_memory.chroma import WAITS_S, ChromaPlace, check_name
 from lanpo_memory.errors import (
-    InvalidInputError,
     PoolClosedError,
     PoolError,
     PoolNotFoundError,
+    PoolWriteError,
 )
 from lanpo_memory.stores.chroma_cache import ChromaCache
 from lanpo_memory.stores.chroma_lease import Lease
@@ -190,7 +190,7 @@ class ChromaStore:
             PoolWriteError: Chroma refused.
         """
         if self._depth():
-            raise InvalidInputError("a view shows one moment: write after it")
+            raise PoolWriteError("this thread is within a view of the pool; write after it")
         with self._writing:
             self._check_open()
             if not len(batch) and not batch.replace:

@@ -43,6 +43,13 @@ def test_what_cannot_be_read_is_refused_with_what_can(url: str):
     assert "postgresql://user@host/database" in str(e.value)
 
 
+@pytest.mark.parametrize("url", ["chroma+http://me:s3cret@host/pool", "chroma+http://h/p?token=t"])
+def test_what_an_address_of_a_chroma_server_cannot_hold_is_refused(url: str):
+    with pytest.raises(PoolURLError, match=r"use ChromaStore\.server\(..., headers=") as e:
+        open_pool(url)
+    assert "s3cret" not in str(e.value)
+
+
 @pytest.mark.parametrize("url", ["", "  "])
 def test_an_empty_address_is_refused(url: str):
     with pytest.raises(PoolURLError, match="the pool's address is empty"):
