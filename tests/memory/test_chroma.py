@@ -388,7 +388,7 @@ def test_within_a_view_nothing_is_written_and_another_thread_waits(store):
         done.set()
 
     with store.view():
-        with pytest.raises(InvalidInputError, match="view"):
+        with pytest.raises(PoolWriteError, match="view"):
             write(store, 2)
         thread = threading.Thread(target=write_then_tell)
         thread.start()
