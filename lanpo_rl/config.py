@@ -98,7 +98,7 @@ class LanpoConfig(GRPOConfig):
     )
     pool_namespace: str = field(
         default="default",
-        metadata={"help": "Runs that share a pool's place keep apart by namespace."},
+        metadata={"help": "Runs that share a file or a database keep apart by namespace."},
     )
     mode: str = field(
         default="inter",
