@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -22,6 +24,8 @@ __all__ = ["ProcessTests"]
 WRITERS = 2  # besides the test itself
 BATCHES = 4
 SEED = 20_25
+
+_log = logging.getLogger(__name__)  # figures: pytest --log-cli-level=INFO shows them
 
 
 class ProcessTests(StoreBase):
@@ -66,18 +70,21 @@ class ProcessTests(StoreBase):
         self, store: ExperienceStore, place: str
     ) -> None:
         told: Counter[str] = Counter()
+        each = max(BATCHES, int(os.environ.get("LANPO_TRIALS", 0)))
         others = [self.process(place) for _ in range(WRITERS)]
         try:
             for other in others:
                 other.ask("open")
+            started = time.perf_counter()
             for i, other in enumerate(others, start=1):
-                other.send("write", first=i * BATCHES, count=BATCHES, shared=True)
-            for n in range(BATCHES):
+                other.send("write", first=i * each, count=each, shared=True)
+            for n in range(each):
                 told.update(f"own {r.status}" for r in store.write(batch_of(n), limits=NO_LIMITS))
                 told.update(f"shared {r.status}" for r in store.write(SHARED, limits=NO_LIMITS))
             for other in others:
                 told.update(other.said("write", other.line()))
-            batches = (WRITERS + 1) * BATCHES
+            seconds = time.perf_counter() - started
+            batches = (WRITERS + 1) * each
             assert told == {
                 "own added": batches * len(batch_of(0)),
                 "shared added": len(SHARED),
@@ -93,6 +100,15 @@ class ProcessTests(StoreBase):
             assert [len(ids) for ids in held.values()] == [len(ids) for ids in wanted.values()]
             for other in others:
                 assert other.ask("ids") == held, "processes do not agree about the order"
+            _log.info(
+                "%d processes, %d batches of their own of %d records and as many of one of %d: all "
+                "there once, %.2f s",
+                WRITERS + 1,
+                batches,
+                len(batch_of(0)),
+                len(SHARED),
+                seconds,
+            )
         finally:
             for other in others:
                 other.__exit__()
@@ -105,7 +121,8 @@ class ProcessTests(StoreBase):
         atomic, logged = (p in store.promises for p in (Promise.ATOMIC, Promise.CHANGE_LOG))
         store.close()
         rng, moment, first = random.Random(SEED), threading.Event(), 0
-        for _ in range(int(os.environ.get("LANPO_TRIALS", self.TRIALS))):
+        kills, heard, unheard = int(os.environ.get("LANPO_TRIALS", self.TRIALS)), 0, 0
+        for _ in range(kills):
             acknowledged = self._killed(place, first, rng.randint(1, 5), rng, moment)
             with self.opened(place, create=False) as again:
                 held = ids_of(again)
@@ -120,8 +137,16 @@ class ProcessTests(StoreBase):
                     added = Counter(c.id for c in log if c.kind == "experience")
                     assert set(added) == set(held["experience"]), "log and records differ"
                     assert set(added.values()) == {1}, "a line came twice"
+            heard, unheard = heard + acknowledged + 1 - first, unheard + whole - acknowledged - 1
             # A batch that was cut off is written again by the next: its records come once.
             first = whole
+        _log.info(
+            "%d kills: %d batches of %d records acknowledged, none lost; %d more found whole",
+            kills,
+            heard,
+            len(batch_of(0)),
+            unheard,
+        )
         with self.process(place) as next_one:
             told = next_one.answer("write", first=first, count=1)
             if told.get("error") != "PoolBusyError":  # of a lease that still runs
