@@ -195,7 +195,8 @@ class ChromaStore:
             self._check_open()
             if not len(batch) and not batch.replace:
                 return []
-            self._unsettled, self._alone = True, False  # however this ends, follow the log then
+            with self._lock:  # between two looks at them, not within one
+                self._unsettled, self._alone = True, False  # however this ends, follow the log then
             try:
                 return self._writer.write(batch, limits, worth)
             finally:

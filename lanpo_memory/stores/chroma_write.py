@@ -30,33 +30,37 @@ class Follow(Protocol):
 
 
 class _Draft:
-    """What a batch changes, before it has a place in the log."""
+    """What a batch changes: the commit behind the state as of now, or none.
 
-    def __init__(
-        self, lines: tuple[Line, ...] = (), problems: tuple[str, ...] = (), *, replace: bool = False
-    ) -> None:
+    Its number is fixed here. The replica may move on while the batch is weighed, with a thread
+    that reads; then the number is taken, and the draft loses.
+    """
+
+    def __init__(self, replica: ChromaReplica) -> None:
         self.token = uuid.uuid4().hex[:12]
-        self.lines, self.problems, self.replace = lines, problems, replace
+        self._number = len(replica.tokens) + 1
+        self._first = replica.store.changes(0, limit=0).head + 1
+        self.lines: tuple[Line, ...] = ()
+        self.problems: tuple[str, ...] = ()
+        self.replace = False
         self.records: dict[str, Any] = {}
         self.stored: list[Stored] = []
 
-    @classmethod
-    def of(cls, staged: Staged, replica: Replica, *, replace: bool) -> _Draft:
+    def fill(self, staged: Staged, replica: Replica, *, replace: bool) -> None:
         told = staged.told_since(replica, replace=replace)
-        draft = cls(tuple(staged.lines), tuple(p.id for p in told), replace=replace)
-        first = replica.changes(0, limit=0).head + 1
+        self.lines, self.problems = tuple(staged.lines), tuple(p.id for p in told)
+        self.replace = replace
         for problem in told:
-            draft._keep("problem", problem.id, problem, first)
+            self._keep("problem", problem.id, problem, self._first)
         # What the batch itself drops again is told of in the log and stored nowhere.
         living: dict[tuple[str, str], int] = {}
-        for seq, (op, kind, record_id, _) in enumerate(draft.lines, start=first):
+        for seq, (op, kind, record_id, _) in enumerate(self.lines, start=self._first):
             if op == "add":
                 living[kind, record_id] = seq
             else:
                 living.pop((kind, record_id), None)
         for (kind, record_id), seq in living.items():
-            draft._keep(kind, record_id, staged.record(kind, record_id), seq)
-        return draft
+            self._keep(kind, record_id, staged.record(kind, record_id), seq)
 
     def __bool__(self) -> bool:
         return bool(self.lines or self.problems)
@@ -65,12 +69,12 @@ class _Draft:
         self.records[key_of(kind, record_id, self.token)] = record
         self.stored.append(payload(kind, record, self.token, seq))
 
-    def commit(self, replica: ChromaReplica, epoch: int, by: str) -> Commit:
+    def commit(self, epoch: int, by: str) -> Commit:
         return Commit(
-            number=len(replica.tokens) + 1,
+            number=self._number,
             token=self.token,
             epoch=epoch,
-            first=replica.store.changes(0, limit=0).head + 1,
+            first=self._first,
             by=by,
             lines=self.lines,
             problems=self.problems,
@@ -109,9 +113,9 @@ class ChromaWriter:
         """See `ExperienceStore.write`."""
         epoch = self._claim()
         with self._lock:
-            staged = self._replica.store.staged()
+            staged, draft = self._replica.store.staged(), _Draft(self._replica)
         receipts = staged.write(batch, limits=limits, worth=worth)
-        draft = _Draft.of(staged, self._replica.store, replace=batch.replace)
+        draft.fill(staged, self._replica.store, replace=batch.replace)
         if draft and not self._committed(draft, epoch):
             raise PoolBusyError(
                 f"{self._replica.by} wrote to this pool at the same moment; nothing of this batch "
@@ -150,7 +154,9 @@ class ChromaWriter:
     def _fence(self, epoch: int) -> None:
         """Commit nothing, under this lease: what another writer has under way now fails."""
         for _ in range(_TRIES):
-            if self._committed(_Draft(), epoch):
+            with self._lock:
+                nothing = _Draft(self._replica)
+            if self._committed(nothing, epoch):
                 return
             if self._replica.epoch > epoch:
                 break
@@ -175,7 +181,7 @@ class ChromaWriter:
             PoolWriteError: Chroma refused.
         """
         with self._lock:
-            commit = draft.commit(self._replica, epoch, self._by)
+            commit = draft.commit(epoch, self._by)
             dropped = self._replica.living.dropped(commit)
         tidy, self._tidy = self._tidy, False
         for some in pieces(draft.stored, _STORED_AT_ONCE):

@@ -396,3 +396,34 @@ def test_within_a_view_nothing_is_written_and_another_thread_waits(store):
         assert not done.wait(0.05)
     thread.join()
     assert store.count("experience") == 2 * BATCH
+
+
+def test_what_was_weighed_before_another_process_wrote_is_not_written_behind_it(tmp_path):
+    owner = ChromaPlace.folder(tmp_path / "folder")
+    shared = ChromaPlace(owner._client, "a server")  # without the lock: as two processes see one
+    now = [1_000.0]
+    first, second = (ChromaStore(shared, clock=lambda: now[0], lease_s=30.0) for _ in range(2))
+    write(first, 0)
+    goes = Batch(deletions=(first.read("experience")[0].id,))
+    staged = first._replica.store.staged
+
+    def while_another_takes_over():
+        draft = staged()
+        weigh = draft.write
+
+        def slowly(*args, **options):
+            receipts = weigh(*args, **options)
+            now[0] += 1_000.0
+            assert second.write(goes, limits=NO_LIMITS)[0].reason == "deleted"
+            assert first.count("experience") == BATCH - 1  # as a thread that reads would
+            return receipts
+
+        draft.write = slowly
+        return draft
+
+    first._replica.store.staged = while_another_takes_over
+    with pytest.raises(PoolBusyError, match="at the same moment; nothing of this batch"):
+        first.write(goes, limits=NO_LIMITS)
+    assert [c.op for c in first.changes(0).items].count("delete") == 1
+    assert first.changes(0) == second.changes(0)
+    owner.close()
