@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,7 +24,9 @@ KNOWN = (
 """What an address may look like."""
 
 _CHROMA_SERVERS = ("chroma+http", "chroma+https")
-_SECRET = ("password", "secret", "token")
+# Where the name of a user may begin; servers also where a slash was forgotten.
+_SCHEME = re.compile(r"(?:postgres(?:ql)?|chroma\+https?):/{0,2}|[^:]*?://")
+_SECRET = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 _POSTGRES = ("postgresql", "postgres")
 
 
@@ -71,19 +74,13 @@ def shown(url: str | Path) -> str:
     'postgresql://me:***@host/db?password=***'
     """
     address = str(url)
-    before, at, after = address.partition("://")
-    if not at:
+    scheme = _SCHEME.match(address)
+    if scheme is None:
         return address
-    user, has_user, host = after.rpartition("@")
-    if has_user:
-        name, has_password, _ = user.partition(":")
-        after = f"{name}{':***' if has_password else ''}@{host}"
-    head, mark, query = after.partition("?")
-    pairs = [
-        f"{name}=***" if any(s in name.lower() for s in _SECRET) else f"{name}{equals}{value}"
-        for name, equals, value in (pair.partition("=") for pair in query.split("&"))
-    ]
-    return f"{before}://{head}{mark}{'&'.join(pairs) if mark else ''}"
+    after = _SECRET.sub(r"\1***", address[scheme.end() :])
+    user, at, host = after.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return scheme[0] + (f"{name}:***{at}{host}" if colon else after)
 
 
 def _chroma_folder(folder: str, address: str, namespace: str, create: bool) -> ExperienceStore:

@@ -158,6 +158,10 @@ def test_servers_get_the_parts_of_their_address(
         ("postgresql://me:s3cret@host/db", "postgresql://me:***@host/db"),
         ("postgresql://me:s3:c@ret@host/db?a=b", "postgresql://me:***@host/db?a=b"),
         ("postgresql:///db?user=me&password=s3cret", "postgresql:///db?user=me&password=***"),
+        ("postgresql:///db?sslpassword=a?b&x=1", "postgresql:///db?sslpassword=***&x=1"),
+        ("postgresql://h:1/d?user=me&password=s3@cret", "postgresql://h:1/d?user=me&password=***"),
+        ("postgresql:/me:s3cret@host/db", "postgresql:/me:***@host/db"),
+        ("postgres:me:s3cret@host/db", "postgres:me:***@host/db"),
         ("chroma+http://host:1/pool", "chroma+http://host:1/pool"),
     ],
 )
