@@ -182,11 +182,13 @@ class Transaction:
         """Where the numbers of this transaction begin."""
         if counters is None:
             raise self._space.gone()
-        self._head, self._rids, self._experiences = counters
+        self._head, self._rids, self.before = counters
+        self.after = self.before
+        """How many experiences the namespace holds, before and after."""
         self.first = self._head + 1
         """The number of the first line that this transaction puts into the log."""
         if cleared is not None:
-            self._head, self._experiences = cleared[0], 0
+            self._head, self.after = cleared[0], 0
 
     # ------------------------------------------------------------------ in between
 
@@ -228,7 +230,7 @@ class Transaction:
             ],
         )
         grown = sum((op == "add") - (op != "add") for op, k, _, _ in self._lines if k == _COUNTED)
-        self._experiences += grown
+        self.after += grown
 
     def commit(self) -> None:
         """Count, tell whoever listens, and commit, in one round trip."""
@@ -237,7 +239,7 @@ class Transaction:
                 self.db.execute(
                     "UPDATE lanpo.namespace SET head = %s, problems = %s, experiences = %s "
                     "WHERE ns = %s",
-                    (self._head, self._rids, self._experiences, self._space.ns),
+                    (self._head, self._rids, self.after, self._space.ns),
                 )
                 self.db.execute("SELECT pg_notify(%s, '')", (self._space.channel,))
             self.db.execute("COMMIT")

@@ -91,6 +91,11 @@ class Write:
             raise
 
     @property
+    def doubled(self) -> bool:
+        """Whether the number of experiences has passed a power of two, from a thousand on."""
+        return self._tx.after.bit_length() > max(10, self._tx.before.bit_length())
+
+    @property
     def undecided(self) -> bool:
         """Whether a try got as far as asking for its commit, and then heard nothing."""
         return self._sent is not None

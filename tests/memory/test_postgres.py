@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -518,3 +519,26 @@ def test_memory_and_server_agree_on_what_is_evicted(store: PostgresStore):
         assert store.write(batch, limits=limits) == memory.write(batch, limits=limits)
     assert store.read("experience") == memory.read("experience")
     assert store.changes(0) == memory.changes(0)
+
+
+def test_a_growing_namespace_is_not_taken_for_an_empty_one(postgres_url: str):
+    """Beside another one that the server has looked at, it would be read whole for every batch."""
+    with closing(PostgresStore(postgres_url)) as first:
+        first.write(many(3_000), limits=Limits(capacity=None))
+    with closing(PostgresStore(postgres_url, namespace="second")) as second:
+        second.write(many(3_000), limits=Limits(capacity=None))
+        told = run(
+            postgres_url, "SELECT reltuples FROM pg_class WHERE oid = 'lanpo.experience'::regclass"
+        )
+        assert told == [(6_000.0,)]
+        assert second.count("experience") == 3_000
+
+
+def many(n: int) -> Batch:
+    problem = Problem(text="many")
+    return Batch(
+        experiences=tuple(
+            Experience(problem=problem, thoughts=f"{i}", metadata=ExperienceMetadata(step=i))
+            for i in range(n)
+        )
+    )
