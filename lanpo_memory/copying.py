@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -60,8 +61,8 @@ def copy_pool(
         progress: called with (done, all) after every chunk.
 
     Raises:
-        InvalidInputError: the target holds something else, or the source has changed since the
-            copy was begun.
+        InvalidInputError: the target holds something else or is the source itself, or the source
+            has changed since the copy was begun.
         PoolError: somebody else wrote to the target meanwhile.
 
     >>> from lanpo_memory import Experience, Problem
@@ -74,10 +75,11 @@ def copy_pool(
     """
     if chunk < 1:
         raise InvalidInputError(f"chunk must be at least 1, got {chunk}")
+    _keep_apart(source, target)
     with source.view():
         digest = _digest(source)
         total = sum(source.count(kind) for kind in KINDS)
-        there = _begin(target, digest, restart)
+        there = _begin(source, target, digest, restart)
         written = 0
         for records in _missing(source, target, chunk):
             target.write(Batch(**records), limits=_NO_LIMITS)
@@ -100,25 +102,45 @@ def _digest(store: ExperienceStore) -> str:
         return digest_of(store.scan("experience"), store.scan("attempt"), store.scan("exposure"))
 
 
-def _begin(target: ExperienceStore, digest: str, restart: bool) -> int:
+def _keep_apart(source: ExperienceStore, target: ExperienceStore) -> None:
+    """Refuse to copy a pool onto itself, which a restart would empty, whatever its address."""
+    same = source is target
+    if source.namespace == target.namespace and Promise.CACHE in source.promises & target.promises:
+        mark = uuid.uuid4().bytes
+        target.cache([("copy", mark)])
+        same = source.cached(["copy"]) == [mark]
+    if same:
+        raise InvalidInputError("source and target are the same pool; name another target")
+
+
+def _begin(source: ExperienceStore, target: ExperienceStore, digest: str, restart: bool) -> int:
     """Make the target ready; return how many records of an earlier try it holds."""
     if restart:
         target.write(Batch(replace=True), limits=_NO_LIMITS)
     held = sum(target.count(kind) for kind in KINDS)
     caches = Promise.CACHE in target.promises
     begun = (target.cached([_key(target)])[0] if caches else None) or b""
-    if held and begun != digest.encode():
+    if held and not (begun == digest.encode() and _is_beginning(target, source)):
         if not begun and _digest(target) == digest:
             return held
         why = (
             "the source has changed since this copy was begun"
-            if begun
+            if begun not in (b"", digest.encode())
             else f"the target holds {held:,} records that are no beginning of this copy"
         )
         raise InvalidInputError(f"{why}; restart replaces them, or copy into another namespace")
     if caches:
         target.cache([(_key(target), digest.encode())])
     return held
+
+
+def _is_beginning(part: ExperienceStore, whole: ExperienceStore) -> bool:
+    """Whether the first records of `whole` are those of `part`: somebody may have written there."""
+    return all(
+        one.id == two.id
+        for kind in KINDS
+        for one, two in zip(part.scan(kind), whole.scan(kind), strict=False)
+    )
 
 
 def _key(store: ExperienceStore) -> str:

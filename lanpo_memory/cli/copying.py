@@ -41,10 +41,11 @@ def copy(
     Example: lanpo pool copy pool.db postgresql://me@db/lanpo
     """
     into = namespace if to_namespace is None else to_namespace
-    if "memory:" in (source, target):
+    if {"memory:", "memory://"} & {source, target}:
         raise InvalidInputError("a pool in memory ends with this command; name another place")
     with closing(open_store(source, namespace=namespace, create=False)) as one:
-        _apart(source, target, namespace, into)
+        if source == target and namespace == into:  # before it is opened a second time
+            raise InvalidInputError("source and target are the same pool; name another target")
         with closing(open_store(target, namespace=into)) as two:
             try:
                 _copied(one, two, target, chunk=chunk, restart=restart)
@@ -53,11 +54,6 @@ def copy(
                 spaces = f" --namespace {shlex.quote(namespace)} --to-namespace {shlex.quote(into)}"
                 report().print(f"stopped; what is copied stays. Go on with: {again}{spaces}")
                 raise typer.Exit(INTERRUPTED) from None
-
-
-def _apart(source: str, target: str, namespace: str, into: str) -> None:
-    if source == target and namespace == into:
-        raise InvalidInputError("source and target are the same pool; name another target")
 
 
 def _copied(

@@ -155,6 +155,34 @@ def test_a_source_that_changed_meanwhile_is_named(source: MemoryStore, target: S
         copy_pool(source, target)
 
 
+def test_a_pool_is_not_copied_onto_itself_whatever_it_is_called(
+    source: MemoryStore, target: SQLiteStore, tmp_path: Path
+):
+    copy_pool(source, target)
+    with closing(SQLiteStore(tmp_path / "." / "copy.db", namespace="copy")) as again:
+        for one, two in ((again, target), (target, target), (source, source)):
+            with pytest.raises(InvalidInputError, match="the same pool"):
+                copy_pool(one, two, restart=True)
+    assert same(source, target)
+    with closing(SQLiteStore(tmp_path / "copy.db", namespace="another")) as beside:
+        assert copy_pool(target, beside).written == 120
+
+
+def test_what_somebody_wrote_to_an_unfinished_copy_is_not_gone_on_behind(
+    source: MemoryStore, target: SQLiteStore
+):
+    def stop(done: int, of: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_pool(source, target, chunk=7, progress=stop)
+    target.write(batch_of(1, start=500), limits=NO_LIMITS)
+    before = digest(target)
+    with pytest.raises(InvalidInputError, match="holds 11 records that are no beginning"):
+        copy_pool(source, target)
+    assert digest(target) == before
+
+
 def test_a_second_writer_to_the_target_is_noticed(source: MemoryStore, target: SQLiteStore):
     def meddle(done: int, of: int) -> None:
         target.write(batch_of(1, start=done + 500), limits=NO_LIMITS)
@@ -238,7 +266,9 @@ def test_the_command_copies_and_says_the_digest(lanpo: Command, pool: Path, tmp_
     [
         ("nothing.db", "new.db", "there is no pool at"),
         ("pool.db", "pool.db", "the same pool"),
+        ("pool.db", "sqlite:///pool.db", "the same pool"),
         ("pool.db", "memory:", "ends with this command"),
+        ("pool.db", "memory://", "ends with this command"),
         ("pool.db", "redis://x", "Known addresses: a path, sqlite:///path"),
     ],
 )
