@@ -41,6 +41,7 @@ class FolderLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise self._busy(folder) from None
+        self._pid = os.getpid()
         self._file.truncate(0)
         self._file.write(str(os.getpid()))
         self._file.flush()
@@ -49,7 +50,7 @@ class FolderLock:
         assert self._file is not None
         self._file.seek(0)
         holder = self._file.read().strip() or "unknown"
-        self.release()
+        self._close()
         who = "this process" if holder == str(os.getpid()) else f"process {holder}"
         return PoolBusyError(
             f"{who} has {folder} open, and Chroma gets damaged by two. Close it there, or let a "
@@ -59,6 +60,14 @@ class FolderLock:
 
     def release(self) -> None:
         """Let others have the folder. Releasing twice does nothing."""
+        if self._file is not None and self._pid == os.getpid():
+            import fcntl
+
+            # A process that was forked has the file as well, and the lock would stay with it.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._close()
+
+    def _close(self) -> None:
         if self._file is not None:
             self._file.close()  # the lock goes with the file; the file stays, unlinking would race
             self._file = None

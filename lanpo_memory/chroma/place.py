@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from lanpo_memory.errors import (
     PoolClosedError,
     PoolFormatError,
     PoolNotFoundError,
+    PoolReadOnlyError,
 )
 
 __all__ = ["WAITS_S", "ChromaPlace", "check_name"]
@@ -62,7 +64,7 @@ class ChromaPlace:
         self.exclusive = lock is not None
         self._client, self._lock = client, lock
         self._waits_s, self._pause = tuple(waits_s), pause
-        self._closed = False
+        self._closed, self._pid = False, os.getpid()
         self.max_batch = int(self.call(client.get_max_batch_size))
 
     @classmethod
@@ -72,6 +74,7 @@ class ChromaPlace:
         Raises:
             PoolNotFoundError: it, or the folder it would be made in, is not there.
             PoolFormatError: it holds other things.
+            PoolReadOnlyError: it may not be made or written.
             PoolBusyError: it is open already; the message names the process.
             MissingExtraError: chromadb is not installed.
         """
@@ -124,8 +127,7 @@ class ChromaPlace:
             PoolConnectionError: the server stayed away for the time it takes to restart one.
             PoolError: what else Chroma says, translated.
         """
-        if self._closed:
-            raise PoolClosedError("the pool is closed; open it again with open_pool")
+        self.check()
         for wait_s in (*self._waits_s, None):
             try:
                 return method(*args, **arguments)
@@ -135,6 +137,21 @@ class ChromaPlace:
                     raise translated(error, self.name) from error
             self._pause(wait_s)
         raise AssertionError("unreachable")
+
+    def check(self) -> None:
+        """Make sure that it is open, in this process.
+
+        Raises:
+            PoolClosedError: it was closed, or this process was forked from the one that opened it:
+                two would write as one, over the same connection.
+        """
+        if self._closed:
+            raise PoolClosedError("the pool is closed; open it again with open_pool")
+        if self._pid != os.getpid():
+            raise PoolClosedError(
+                f"{self.name} was opened by process {self._pid}, and this one was forked from it; "
+                "open the pool again with open_pool"
+            )
 
     def get(self, name: str) -> Any | None:
         """A collection, `None` where there is none of this name."""
@@ -172,7 +189,7 @@ class ChromaPlace:
 
     def close(self) -> None:
         """Disconnect, and free the folder. Closing twice does nothing."""
-        if self._closed:
+        if self._closed or self._pid != os.getpid():
             return
         self._closed = True
         try:
@@ -214,7 +231,10 @@ def _check_folder(folder: Path, create: bool) -> None:
         return
     if not create:
         raise PoolNotFoundError(f"there is no pool of Chroma's in {folder}")
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise PoolReadOnlyError(f"cannot make {folder}: {error.strerror}") from error
     if any(entry.name != LOCK_NAME for entry in folder.iterdir()):
         raise PoolFormatError(f"{folder} holds other things; give Chroma a folder of its own")
 

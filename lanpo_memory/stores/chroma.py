@@ -276,6 +276,7 @@ class ChromaStore:
     def _check_open(self) -> None:
         if self._closed:
             raise PoolClosedError("the pool is closed; open it again with open_pool")
+        self.place.check()
 
 
 def _opened(place: ChromaPlace, collection: str, namespace: str, create: bool) -> Any:

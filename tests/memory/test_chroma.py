@@ -427,3 +427,30 @@ def test_what_was_weighed_before_another_process_wrote_is_not_written_behind_it(
     assert [c.op for c in first.changes(0).items].count("delete") == 1
     assert first.changes(0) == second.changes(0)
     owner.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_process_that_was_forked_is_refused_and_does_not_keep_the_folder(tmp_path):
+    store = ChromaStore.embedded(tmp_path / "folder")
+    write(store, 0)
+    ended, told = os.pipe()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            for use in (lambda: write(store, 1), lambda: store.count("experience")):
+                with pytest.raises(PoolClosedError, match="forked from it; open the pool again"):
+                    use()
+            store.close()
+            os.close(told)
+            os.read(ended, 1)  # until the parent is done
+            status = 0
+        finally:  # nothing may run on in a forked child
+            os._exit(status)
+    os.close(ended)
+    assert write(store, 1) == ["added"] * BATCH  # closing it there did nothing here
+    store.close()
+    with open_pool(f"chroma:///{tmp_path}/folder") as again:
+        assert len(again) == 2 * BATCH
+    os.close(told)
+    assert os.waitpid(child, 0)[1] == 0

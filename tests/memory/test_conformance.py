@@ -12,11 +12,11 @@ import pytest
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.stores import open_store
 from lanpo_memory.testing.conformance import StoreConformance
-from tests.memory.chroma_server import chroma_server, chroma_url
+from tests.memory.chroma_server import chroma_installed, chroma_server, chroma_url
 from tests.memory.postgres_server import postgres_server, postgres_url
 
 # Fixtures, which pytest finds by their names here.
-__all__ = ["chroma_server", "chroma_url", "postgres_server", "postgres_url"]
+__all__ = ["chroma_installed", "chroma_server", "chroma_url", "postgres_server", "postgres_url"]
 
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "08_own_backend.py"
@@ -44,6 +44,7 @@ class TestSQLiteStore(Opened):
     NAME: ClassVar[str] = "SQLite"
 
 
+@pytest.mark.usefixtures("chroma_installed")
 class TestChromaFolder(Opened):
     NAME: ClassVar[str] = "Chroma, a folder"
     TRIALS: ClassVar[int] = 1
