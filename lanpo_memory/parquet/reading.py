@@ -99,5 +99,5 @@ def _rows(source: Path, kind: str) -> Iterator[dict[str, Any]]:
                 raise PoolFormatError(f"{path} has other columns than a pool's {kind}s")
             for portion in file.iter_batches(batch_size=_ROWS):
                 yield from portion.to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise PoolFormatError(f"cannot read {path}: {error}") from error

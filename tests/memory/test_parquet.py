@@ -270,6 +270,19 @@ def no_parquet(folder):
     resign(folder)
 
 
+def no_utf8(folder):
+    path = folder / "experiences.parquet"
+    rows = pq.read_table(path)
+    place, ends = (
+        rows.schema.get_field_index("policy"),
+        b"".join(n.to_bytes(4, "little") for n in range(rows.num_rows + 1)),
+    )
+    buffers = (pa.py_buffer(ends), pa.py_buffer(b"\xff" * rows.num_rows))
+    column = pa.StringArray.from_buffers(rows.num_rows, *buffers)
+    pq.write_table(rows.set_column(place, rows.schema.field(place), column), path)
+    resign(folder)
+
+
 @pytest.mark.parametrize(
     ("damage", "fault"),
     [
@@ -288,6 +301,7 @@ def no_parquet(folder):
         (lambda f: resigned(f, problem=""), "experiences.parquet, row 1 cannot be read"),
         (other_columns, "other columns"),
         (no_parquet, "cannot read"),
+        (no_utf8, "cannot read .*invalid start byte"),
     ],
 )
 def test_a_damaged_or_foreign_folder_is_refused(folder, damage, fault):
