@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.filters import REWORDED, SAME_PROBLEM, TEMPLATE, NotSameProblem
 from lanpo_memory.pool import ExperiencePool
+from lanpo_memory.stores import shown
 from lanpo_memory.types import Problem, normalise
 
 __all__ = ["Contamination", "Copy", "contamination_of", "refuse_copies"]
@@ -92,8 +93,8 @@ def refuse_copies(found: Contamination, pool: ExperiencePool, name: str) -> None
     more = len(found.copies) - _SHOWN
     rest = f"\n  ... and {more:,} more" if more > 0 else ""
     raise ConfigError(
-        f"{name} knows {len(found.copies):,} of the evaluation problems (experiences made from "
-        f"them: {len(held):,}).{named}{rest}\nEvaluate on problems the pool has not seen, give "
+        f"{shown(name)} knows {len(found.copies):,} of the evaluation problems (experiences made "
+        f"from them: {len(held):,}).{named}{rest}\nEvaluate on problems the pool has not seen, give "
         "another --pool or --namespace, or delete those experiences with `lanpo pool rm ID`"
     )
 

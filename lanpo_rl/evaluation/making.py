@@ -14,6 +14,7 @@ from lanpo_memory.errors import ConfigError, MissingExtraError
 from lanpo_memory.guide import Guide
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import SolvePrompts
+from lanpo_memory.stores import shown
 from lanpo_memory.types import (
     Attempt,
     Experience,
@@ -188,12 +189,12 @@ def about_data(
 def about_pool(
     evaluator: Evaluator, name: str, templates: int, *, drop_templates: bool
 ) -> dict[str, Scalar]:
-    """Return what a report says of a pool: a name without its place, and near-duplicates."""
+    """Return what a report says of a pool: its name without place or password, near-duplicates."""
     guide = evaluator.guide
     if guide is None:
         return {}
     return {
-        "name": name_of(name.removeprefix("sqlite:///")),
+        "name": name_of(shown(name.removeprefix("sqlite:///"))),
         "namespace": guide.pool.store.namespace,
         "digest": evaluator.pool_digest,
         "experiences held": len(guide.pool),

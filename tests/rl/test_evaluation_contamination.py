@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from lanpo_memory.errors import ConfigError
+from lanpo_memory.guide import Guide
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.types import Experience, Problem
 from lanpo_rl.evaluation import contamination_of, refuse_copies
+from lanpo_rl.evaluation.making import about_pool
 
 SEEN = "A train covers 120 km in 2 hours. How far does it get in 5 hours?"
 EVALUATED = [
@@ -78,6 +82,15 @@ def test_only_the_first_of_many_are_named():
     with pytest.raises(ConfigError, match=r"(?s)9 of the evaluation.*and 6 more") as refused:
         refuse_copies(contamination_of(pool, problems), pool, "pool.db")
     assert str(refused.value).count("\n") == 5
+
+
+def test_the_password_of_a_pool_is_neither_named_nor_reported():
+    address, pool = "postgresql://me:s3cret@host/db", pool_of(*EVALUATED)
+    with pytest.raises(ConfigError, match=r"^postgresql://me:\*\*\*@host/db knows"):
+        refuse_copies(contamination_of(pool, EVALUATED), pool, address)
+    evaluator = SimpleNamespace(guide=Guide(pool), pool_digest="")
+    about = about_pool(evaluator, address, 0, drop_templates=False)  # type: ignore[arg-type]
+    assert about["name"] == "postgresql://me:***@host/db"
 
 
 def test_the_same_template_with_other_numbers_is_counted_not_refused():
