@@ -94,8 +94,8 @@ def refuse_copies(found: Contamination, pool: ExperiencePool, name: str) -> None
     rest = f"\n  ... and {more:,} more" if more > 0 else ""
     raise ConfigError(
         f"{shown(name)} knows {len(found.copies):,} of the evaluation problems (experiences made "
-        f"from them: {len(held):,}).{named}{rest}\nEvaluate on problems the pool has not seen, give "
-        "another --pool or --namespace, or delete those experiences with `lanpo pool rm ID`"
+        f"from them: {len(held):,}).{named}{rest}\nEvaluate on problems the pool has not seen, "
+        "give another --pool or --namespace, or delete those experiences with `lanpo pool rm ID`"
     )
 
 
