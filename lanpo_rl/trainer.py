@@ -1,12 +1,13 @@
 """LANPO on TRL's GRPO trainer: what happens before, during and after each batch of rollouts.
 
-These methods of `trl.GRPOTrainer`, all but one private, are overridden; a contract test pins each:
+These methods of `trl.GRPOTrainer`, most of them private, are overridden; a contract test pins each:
 
 1. `_generate_and_score_completions`: guide the prompts, let TRL sample and score, tell the memory.
 2. `_generate`: where a gate looks at outcomes, sample the scratch part of each group first.
 3. `_calculate_rewards`: look at the rewards of the whole world.
 4. `_compute_loss`: add the distilling term, the loss of guided rollouts under the bare prompt.
-5. `_save_checkpoint`, `_load_optimizer_and_scheduler`, `train`: the memory is in checkpoints.
+5. `_save_checkpoint`, `_load_optimizer_and_scheduler`, `train`: the memory is in checkpoints; of
+   what these and `save_model` write, no password of a pool.
 6. `training_step`, `_get_per_token_logps_and_entropies`: times and entropies are looked at.
 
 Rank 0 alone holds the memory. Suffixes: _P problems, _G rollouts of a group, _N = P·G rows of the

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from transformers import TrainerState
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.rewinding import new_mark
+from lanpo_memory.stores import shown
 from lanpo_rl.callbacks import micro_steps
 from lanpo_rl.checkpoints import (
     TRAINER_STATE,
@@ -89,7 +92,23 @@ class KeepsMemory(Hooked):
 
         with self._lanpo_clock("persist"):
             from_main(self.accelerator, save)
-        super()._save_checkpoint(model, trial)
+        with self._lanpo_without_password():
+            super()._save_checkpoint(model, trial)
+
+    def save_model(self, *args: Any, **kwargs: Any) -> None:
+        """See `Trainer.save_model`; the settings beside the model do not hold a password."""
+        with self._lanpo_without_password():
+            super().save_model(*args, **kwargs)
+
+    @contextmanager
+    def _lanpo_without_password(self) -> Iterator[None]:
+        """Models are handed on, and `training_args.bin` is a pickle of all settings."""
+        address = self.args.pool
+        self.args.pool = shown(address)
+        try:
+            yield
+        finally:
+            self.args.pool = address
 
     def _lanpo_state(self) -> dict[str, Any]:
         step = int(self.state.global_step)

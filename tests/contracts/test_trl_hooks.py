@@ -38,6 +38,7 @@ SIGNATURES: dict[str, list[str] | None] = {
     "training_step": ["self", "model", "inputs", "num_items_in_batch"],
     "train": ["self", "resume_from_checkpoint", "trial", "ignore_keys_for_eval"],
     "_save_checkpoint": ["self", "model", "trial"],
+    "save_model": ["self", "output_dir", "_internal_call"],
     "_load_optimizer_and_scheduler": ["self", "checkpoint"],
     "_get_train_sampler": ["self", "dataset"],
     "_get_per_token_logps_and_entropies": None,  # any: what it is given is passed on

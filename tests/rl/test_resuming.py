@@ -446,3 +446,21 @@ def test_nothing_of_a_config_survives_into_the_next(make_config: Callable[..., L
     assert callable(linear)
     assert [linear(0), linear(5), linear(20)] == [1.0, 0.5, 0.0]
     assert issubclass(Spy, LanpoTrainer)
+
+
+def test_a_password_of_the_pool_is_in_no_checkpoint_and_beside_no_model(
+    make_trainer: MakeTrainer, tmp_path: Path
+):
+    address = "postgresql://me:s3cret@host/db"
+    trainer = make_trainer("recommended", output_dir=str(tmp_path), max_steps=1)
+    trainer.args.pool = address  # it is open already
+    trainer.train()
+    trainer._save_checkpoint(trainer.model, None)
+    trainer.save_model(str(tmp_path / "model"))
+    assert trainer.args.pool == address
+    settings = sorted(tmp_path.rglob("training_args.bin"))
+    assert [path.parent.name for path in settings] == ["checkpoint-1", "model"]
+    for path in settings:
+        assert torch.load(path, weights_only=False).pool == "postgresql://me:***@host/db"
+    held = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in held if b"s3cret" in path.read_bytes()]
