@@ -15,6 +15,7 @@ from lanpo_memory.errors import (
     InvalidInputError,
     MissingExtraError,
     PoolClosedError,
+    PoolConnectionError,
     PoolFormatError,
     PoolNotFoundError,
     PoolReadOnlyError,
@@ -102,10 +103,11 @@ class ChromaPlace:
         """Connect to a server (`chroma run --path FOLDER`).
 
         Raises:
-            PoolConnectionError: nobody answers.
+            PoolConnectionError: nobody answers, or something else does.
             MissingExtraError: chromadb is not installed.
         """
         chromadb, settings = _chromadb()
+        host = f"[{host}]" if ":" in host else host  # an address of IPv6
         name = f"{'https' if secure else 'http'}://{host}:{port}"
         try:
             client = chromadb.HttpClient(
@@ -116,7 +118,12 @@ class ChromaPlace:
                 settings=settings,
             )
         except (ValueError, chromadb.errors.ChromaError) as error:
-            raise translated(error, name) from error
+            if is_lost(error):
+                raise translated(error, name) from error
+            raise PoolConnectionError(
+                f"what is at {name} does not answer as a Chroma server does "
+                f"({str(error)[:100]!r}); correct the address, or give the headers it wants"
+            ) from error
         _limit(client, timeout_s)
         return cls(client, name, waits_s=waits_s)
 

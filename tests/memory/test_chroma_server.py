@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import threading
 from urllib.parse import urlsplit
 
@@ -308,6 +309,31 @@ def test_nobody_listens_and_no_such_pool_are_said_apart(chroma_url):
         open_pool(f"chroma+http://127.0.0.1:{free_port()}/pool")
     with pytest.raises(PoolNotFoundError, match="it has: none"):
         open_pool(chroma_url, create=False)
+
+
+@pytest.mark.parametrize("status", [200, 401, 404])
+def test_what_is_no_chroma_server_is_told_from_one_that_is_away(status):
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"<html>" + 1_000 * b" ")
+
+        def log_message(self, *args):
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as other:
+        thread = threading.Thread(target=other.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(PoolConnectionError, match="not answer as a Chroma server") as e:
+                open_pool(f"chroma+http://127.0.0.1:{other.server_address[1]}/pool")
+        finally:
+            other.shutdown()
+            thread.join()
+    assert len(str(e.value)) < 300
+    with pytest.raises(PoolConnectionError, match=r"http://\[::1\]:\d+ cannot be reached"):
+        open_pool(f"chroma+http://[::1]:{free_port()}/pool")
 
 
 def test_namespaces_of_a_server_never_meet(chroma_url):
