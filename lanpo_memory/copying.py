@@ -63,6 +63,7 @@ def copy_pool(
     Raises:
         InvalidInputError: the target holds something else or is the source itself, or the source
             has changed since the copy was begun.
+        EmbedderMismatchError: the target belongs to another embedder; nothing was copied.
         PoolError: somebody else wrote to the target meanwhile.
 
     >>> from lanpo_memory import Experience, Problem
@@ -80,13 +81,14 @@ def copy_pool(
         digest = _digest(source)
         total = sum(source.count(kind) for kind in KINDS)
         there = _begin(source, target, digest, restart)
+        embedder = _embedder(source, target)
         written = 0
         for records in _missing(source, target, chunk):
             target.write(Batch(**records), limits=_NO_LIMITS)
             written += sum(map(len, records.values()))
             if progress is not None:
                 progress(there + written, total)
-        vectors = _vectors(source, target)
+        vectors = 0 if embedder is None else _vectors(source, target, embedder)
     if _digest(target) != digest:
         raise PoolError(
             "the copy differs from its source: somebody else wrote to the target meanwhile. Copy "
@@ -157,15 +159,19 @@ def _missing(
             yield {_FIELDS[kind]: records}
 
 
-def _vectors(source: ExperienceStore, target: ExperienceStore) -> int:
-    """Bring along what the source's embedder computed for its problems."""
-    if not {Promise.CACHE} <= source.promises & target.promises:
-        return 0
+def _embedder(source: ExperienceStore, target: ExperienceStore) -> str | None:
+    """The embedder that the source belongs to, and from now on the target; `None` without one."""
+    if Promise.CACHE not in source.promises & target.promises:
+        return None
     _calibration(source, target, _bm25())
     fingerprint = recorded_embedder(source)
-    if fingerprint is None:
-        return 0
-    claim(target, fingerprint)
+    if fingerprint is not None:
+        claim(target, fingerprint)
+    return fingerprint
+
+
+def _vectors(source: ExperienceStore, target: ExperienceStore, fingerprint: str) -> int:
+    """Bring along what the source's embedder computed for its problems."""
     from lanpo_memory.embedders import CachedEmbedder
     from lanpo_memory.retrievers import BM25Retriever, CosineRetriever
 

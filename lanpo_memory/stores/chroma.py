@@ -102,7 +102,7 @@ class ChromaStore:
         namespace: str = "default",
         create: bool = True,
     ) -> Self:
-        """Open a folder for this process alone.
+        """Open a folder for this process alone. A server takes no lock: stop it first.
 
         Raises:
             PoolBusyError: it is open already, here or elsewhere; the message says what to do.

@@ -24,7 +24,7 @@ from lanpo_memory import (
 )
 from lanpo_memory.calibration import calibrate_gamma, load_calibration
 from lanpo_memory.copying import copy_pool
-from lanpo_memory.errors import InvalidInputError, PoolError
+from lanpo_memory.errors import EmbedderMismatchError, InvalidInputError, PoolError
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.snapshots import digest_of
 from lanpo_memory.stores import MemoryStore, SQLiteStore
@@ -205,6 +205,17 @@ def test_vectors_and_the_gamma_come_along(tmp_path: Path):
     with open_pool(tmp_path / "b.db", namespace="b", embedder=again) as copy:
         assert again.texts == 0
         assert copy.default_gamma == found.gamma
+
+
+def test_a_target_of_another_embedder_is_refused_before_anything_is_copied(tmp_path: Path):
+    with (
+        open_pool(tmp_path / "a.db", embedder=HashingEmbedder(dim=32)) as pool,
+        open_pool(tmp_path / "b.db", embedder=HashingEmbedder(dim=64)) as other,
+    ):
+        pool.write(batch_of(3))
+        with pytest.raises(EmbedderMismatchError, match="lanpo pool reindex"):
+            copy_pool(pool.store, other.store)
+        assert not other.store.count("experience")
 
 
 class Counting(HashingEmbedder):
