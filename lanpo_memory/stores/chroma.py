@@ -167,7 +167,13 @@ class ChromaStore:
             raise
 
     def close(self) -> None:
-        """Let others write, and free the folder or the connection. Twice does nothing."""
+        """Let others write, and free the folder or the connection. Twice does nothing.
+
+        Raises:
+            PoolWriteError: this thread is within a view, for which a writer may be waiting.
+        """
+        if self._depth():
+            raise PoolWriteError("this thread is within a view of the pool; close it after it")
         with self._writing, self._lock:
             if self._closed:
                 return

@@ -230,8 +230,13 @@ class Server:
                 db.execute("ROLLBACK")
         elif status == TransactionStatus.ACTIVE:  # interrupted: what comes next is not ours
             db.close()
-        if self._pool is not None and self._pid == os.getpid():
-            self._pool.putconn(db)
+        pool = self._pool
+        if self._pid != os.getpid():  # it is the parent's
+            return
+        if pool is None:  # closed meanwhile
+            db.close()
+        else:
+            pool.putconn(db)
 
     def _connections(self) -> ConnectionPool[Any]:
         with self._guard:

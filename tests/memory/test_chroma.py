@@ -398,6 +398,12 @@ def test_within_a_view_nothing_is_written_and_another_thread_waits(store):
     assert store.count("experience") == 2 * BATCH
 
 
+def test_a_view_is_left_before_the_pool_is_closed(store):
+    with store.view(), pytest.raises(PoolWriteError, match="close it after it"):
+        store.close()
+    assert store.count("experience") == 0
+
+
 def test_what_was_weighed_before_another_process_wrote_is_not_written_behind_it(tmp_path):
     owner = ChromaPlace.folder(tmp_path / "folder")
     shared = ChromaPlace(owner._client, "a server")  # without the lock: as two processes see one

@@ -472,6 +472,16 @@ def test_a_closed_store_says_so_and_may_be_closed_again(postgres_url: str):
             use()
 
 
+def test_closing_ends_the_connection_of_a_view_as_well(postgres_url: str):
+    store = PostgresStore(postgres_url)
+    with store.view():
+        db = store._server._local.db
+        store.close()
+    assert db.closed
+    with pytest.raises(PoolClosedError):
+        store.count("experience")
+
+
 def test_nothing_is_written_into_the_log_in_quiet_times(
     postgres_url: str, caplog: pytest.LogCaptureFixture
 ):
