@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from lanpo_memory.chroma.errors import is_lost, translated
 from lanpo_memory.chroma.lock import LOCK_NAME, FolderLock
@@ -66,6 +67,8 @@ class ChromaPlace:
         self._client, self._lock = client, lock
         self._waits_s, self._pause = tuple(waits_s), pause
         self._closed, self._pid = False, os.getpid()
+        self.users: dict[str, WeakSet[Any]] = {}
+        """By collection: the retrievers of this process that search it."""
         self.max_batch = int(self.call(client.get_max_batch_size))
 
     @classmethod

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,10 @@ class ChromaRetriever:
     ten as close as those of `DenseRetriever` for each of 50 queries). `score` is the cosine,
     `similarity` the same with negative ones as 0.
 
-    The collection belongs to one pool and one embedder. What it holds beyond the problems of this
-    pool, left over from earlier, is never returned; in a folder, which nobody else has open, it is
-    removed by the first `update`.
+    The collection belongs to one embedder, and to one pool but for those that are searched in the
+    same process: what another process removes from it is gone for all. What it holds beyond the
+    problems of this pool is never returned; in a folder, which nobody else has open, what is left
+    over from earlier is removed by the first `update`.
 
     Args:
         embedder: texts to unit vectors; there is no default, which in Chroma is a download.
@@ -82,11 +84,13 @@ class ChromaRetriever:
         self._rows = EmbeddedProblems(embedder)  # for its checks; it holds no vectors here
         self._place = _opened(folder, host, port, secure, place)
         self._owned = place is None
+        self._users = self._place.users.setdefault(collection, WeakSet())
         self._known: dict[str, None] = {}
         self._first = True
         self._lock = threading.RLock()
         try:
             self._collection = _bound(self._place, collection, embedder.fingerprint)
+            self._users.add(self)
         except BaseException:
             self.close()
             raise
@@ -110,6 +114,7 @@ class ChromaRetriever:
 
     def close(self) -> None:
         """Free the folder or the connection, unless it was handed over open."""
+        self._users.discard(self)
         if self._owned:
             self._place.close()
 
@@ -182,6 +187,9 @@ class ChromaRetriever:
         return int(self._place.call(self._collection.count))
 
     def _delete(self, ids: Sequence[str]) -> None:
+        """Remove vectors, but for those that another pool of this process still searches."""
+        others = [user for user in self._users if user is not self]
+        ids = [i for i in ids if not any(i in user for user in others)]
         for start in range(0, len(ids), _AT_ONCE):
             self._place.call(self._collection.delete, ids=list(ids[start : start + _AT_ONCE]))
 

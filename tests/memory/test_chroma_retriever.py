@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lanpo_memory.chroma import ChromaPlace
 from lanpo_memory.errors import (
     ConfigError,
     EmbedderMismatchError,
@@ -152,6 +153,23 @@ def test_a_store_and_its_search_share_a_folder(tmp_path):
         assert len(pool.retrieve([Problem(text="red pears")])[0]) == 1
         retriever.close()  # not its folder
         assert len(pool) == 1
+
+
+def test_two_pools_of_one_process_leave_each_other_their_vectors(tmp_path):
+    place = ChromaPlace.folder(tmp_path / "f")
+    one, two = (ChromaRetriever(HashingEmbedder(), place=place) for _ in range(2))
+    shared, *others = problems(6)
+    one.update([shared, *others[:2]], [])
+    two.update([shared, *others[2:]], [])
+    assert len(one.retrieve([shared], k=9)[0]) == 3
+    two.update([], [shared.id])
+    assert one.retrieve([shared], k=1)[0][0].problem_id == shared.id
+    assert shared.id not in {hit.problem_id for hit in two.retrieve([shared], k=9)[0]}
+    one.close()
+    two.update([shared], [])
+    two.update([], [shared.id])  # nobody else wants it any more
+    assert shared.id not in two._stored_ids()
+    place.close()
 
 
 def test_another_embedder_and_another_collection_are_refused(tmp_path):
