@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, count
 from typing import Any, Literal
 
-from lanpo_memory.errors import InvalidInputError, PromiseError
-from lanpo_memory.stores.receipts import NOTHING_TO_DELETE, refusal, settled
+from lanpo_memory.errors import PromiseError
+from lanpo_memory.stores.receipts import (
+    NOTHING_TO_DELETE,
+    refusal,
+    settled,
+    unknown_kind,
+    verdict,
+)
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -140,25 +146,29 @@ class MemoryStore:
         return settled(receipts, set(evicted))
 
     def _write_experience(self, experience: Experience, limits: Limits) -> Receipt:
-        refusal = self._refusal(experience.problem)
-        if refusal:
-            return Receipt(status="rejected", id=experience.id, reason=refusal)
-        if experience.id in self._records["experience"]:
-            return Receipt(status="duplicate", id=experience.id)
+        held, of_step = self._records["experience"], 0
         if limits.per_step is not None:
-            ids = self._by_problem["experience"][experience.problem.id]
-            steps = Counter(self._records["experience"][i].metadata.step for i in ids)
-            if steps[experience.metadata.step] >= limits.per_step:
-                reason = f"the problem has {limits.per_step} new experiences of this step already"
-                return Receipt(status="rejected", id=experience.id, reason=reason)
-        self._insert("experience", experience)
-        return Receipt(status="added", id=experience.id)
+            ids, step = (
+                self._by_problem["experience"][experience.problem.id],
+                experience.metadata.step,
+            )
+            of_step = sum(held[i].metadata.step == step for i in ids)
+        receipt = verdict(
+            experience,
+            text=self._text(experience.problem),
+            held=experience.id in held,
+            of_step=of_step,
+            per_step=limits.per_step,
+        )
+        if receipt.status == "added":
+            self._insert("experience", experience)
+        return receipt
 
     def _write_plain(self, kind: _Kind, record: _Record) -> Receipt:
         if isinstance(record, Attempt):
-            refusal = self._refusal(record.problem)
-            if refusal:
-                return Receipt(status="rejected", id=record.id, reason=refusal)
+            reason = refusal(record.problem, self._text(record.problem))
+            if reason:
+                return Receipt(status="rejected", id=record.id, reason=reason)
         if record.id in self._records[kind]:
             return Receipt(status="duplicate", id=record.id)
         self._insert(kind, record)
@@ -173,9 +183,10 @@ class MemoryStore:
                 return Receipt(status="added", id=record_id, reason="deleted")
         return Receipt(status="rejected", id=record_id, reason=NOTHING_TO_DELETE)
 
-    def _refusal(self, problem: Problem) -> str | None:
+    def _text(self, problem: Problem) -> str | None:
+        """How a problem is stored."""
         known = self._problems.get(problem.id)
-        return refusal(problem, None if known is None else known.text)
+        return None if known is None else known.text
 
     def _insert(self, kind: _Kind, record: _Record) -> None:
         problem_id = _problem_id(record)
@@ -233,7 +244,7 @@ class MemoryStore:
             if kind == "problem":
                 return self._read_problems(problems if ids is None else ids)
             if kind not in _KINDS:
-                raise InvalidInputError(f"unknown kind {kind!r}; known: problem, {_KINDS}")
+                raise unknown_kind(kind)
             records = self._records[kind]
             keep = self._selected(kind, ids, problems, newest)
             if keep is None:
@@ -265,7 +276,7 @@ class MemoryStore:
     def scan(self, kind: Any, *, newest_first: bool = False) -> Iterator[Any]:
         """See `ExperienceStore.scan`."""
         if kind not in _KINDS:
-            raise InvalidInputError(f"unknown kind {kind!r}; known: {_KINDS}")
+            raise unknown_kind(kind)
         with self._lock:
             records = list(self._records[kind].values())
         yield from reversed(records) if newest_first else records
@@ -282,7 +293,7 @@ class MemoryStore:
             if kind == "problem":
                 return len(self._read_problems(None))
             if kind not in _KINDS:
-                raise InvalidInputError(f"unknown kind {kind!r}; known: problem, {_KINDS}")
+                raise unknown_kind(kind)
             return len(self._records[kind])
 
     def changes(self, since: int, *, limit: int = 10_000) -> Changes:

@@ -26,6 +26,7 @@ from lanpo_memory.stores.postgres_records import (
 from lanpo_memory.stores.postgres_schema import prepare
 from lanpo_memory.stores.postgres_transaction import OF_PROBLEM, Space
 from lanpo_memory.stores.postgres_write import Write
+from lanpo_memory.stores.receipts import unknown_kind
 from lanpo_memory.types import Batch, Change, Changes, Limits, Promise, Receipt
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ class PostgresStore:
         if kind == "problem":
             return self._read_problems(problems if ids is None else ids)
         if kind not in TYPES:
-            raise _unknown(kind)
+            raise unknown_kind(kind)
         of_problem = kind in OF_PROBLEM
         where = [f"{'p' if of_problem else 'r'}.ns = %(ns)s"]
         if problems is not None:
@@ -207,7 +208,7 @@ class PostgresStore:
     def scan(self, kind: Any, *, newest_first: bool = False) -> Iterator[Any]:
         """See `ExperienceStore.scan`."""
         if kind not in TYPES:
-            raise _unknown(kind)
+            raise unknown_kind(kind)
         beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
         # No lesson: what is scanned is checked, and its ids are made from what it says.
         columns = _columns(kind).replace("r.lesson", "NULL")
@@ -235,7 +236,7 @@ class PostgresStore:
         elif kind in TYPES:
             sql = f"SELECT count(*) FROM lanpo.{kind} WHERE ns = %(ns)s"
         else:
-            raise _unknown(kind)
+            raise unknown_kind(kind)
         rows = self._rows(sql, ns=self._space.ns)
         if not rows:
             raise self._space.gone()
@@ -328,9 +329,3 @@ def _source(kind: str, newest: bool) -> str:
             "ORDER BY r.seq DESC LIMIT %(newest)s) r"
         )
     return f"lanpo.problem p JOIN {of_problem.replace('WHERE', 'ON')}"
-
-
-def _unknown(kind: object) -> InvalidInputError:
-    return InvalidInputError(
-        f"unknown kind {kind!r}; known: experience, attempt, exposure, failure, problem"
-    )

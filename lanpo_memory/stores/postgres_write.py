@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from lanpo_memory.stores.postgres_errors import is_lost
@@ -18,7 +17,13 @@ from lanpo_memory.stores.postgres_records import (
     problem_metadata,
 )
 from lanpo_memory.stores.postgres_transaction import Space, Transaction
-from lanpo_memory.stores.receipts import NOTHING_TO_DELETE, refusal, settled
+from lanpo_memory.stores.receipts import (
+    NOTHING_TO_DELETE,
+    least_worth,
+    refusal,
+    settled,
+    verdict,
+)
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -138,7 +143,13 @@ class Write:
         for e in experiences:
             pid, step = e.problem.id, e.metadata.step
             rid, text = self._tx.told[pid]
-            receipt = self._verdict(e, rid, text)
+            receipt = verdict(
+                e,
+                text=text,
+                held=e.id in self._tx.held["experience"],
+                of_step=self._tx.counts[rid, step],
+                per_step=self._limits.per_step,
+            )
             receipts.append(receipt)
             if receipt.status != "added":
                 continue
@@ -150,18 +161,6 @@ class Write:
             rows.append((seq, rid, step, e.id, e.lesson_id, *payload))
         self._tx.copy("experience (ns, seq, rid, step, id, lesson, payload, exact)", rows)
         return settled(receipts, self._evict_experiences(touched))
-
-    def _verdict(self, e: Experience, rid: int, text: str) -> Receipt:
-        reason = refusal(e.problem, text)
-        if reason:
-            return Receipt(status="rejected", id=e.id, reason=reason)
-        if e.id in self._tx.held["experience"]:
-            return Receipt(status="duplicate", id=e.id)
-        limit = self._limits.per_step
-        if limit is not None and self._tx.counts[rid, e.metadata.step] >= limit:
-            reason = f"the problem has {limit} new experiences of this step already"
-            return Receipt(status="rejected", id=e.id, reason=reason)
-        return Receipt._made(status="added", id=e.id, reason="")
 
     def _attempts_in(self, attempts: Sequence[Attempt]) -> list[Receipt]:
         rows: list[tuple[Any, ...]] = []
@@ -266,16 +265,12 @@ class Write:
         if limit is None or not touched:
             return set()
         rows = self._tx.ask(
-            "SELECT rid, seq, id, lesson FROM lanpo.experience WHERE ns = %s AND rid = ANY (%s) "
+            "SELECT seq, id, rid, lesson FROM lanpo.experience WHERE ns = %s AND rid = ANY (%s) "
             "ORDER BY rid",
             list(touched),
         ).fetchall()
-        out = []
-        for rid, group in groupby(rows, key=lambda row: row[0]):
-            held = sorted(group, key=lambda row: (worth(row[3]), row[1]))
-            excess = held[: max(0, len(held) - limit)]
-            out += [(seq, record_id, touched[rid]) for _, seq, record_id, _ in excess]
-        return self._drop("experience", out)
+        gone = least_worth(rows, worth, limit)
+        return self._drop("experience", [(seq, i, touched[rid]) for seq, i, rid, _ in gone])
 
     def _drop(self, kind: str, rows: Sequence[tuple[int, str, str]]) -> set[str]:
         if rows:

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from lanpo_memory.errors import (
-    InvalidInputError,
     LanpoError,
     PoolDamagedError,
     PoolNotFoundError,
 )
+from lanpo_memory.stores.receipts import unknown_kind
 from lanpo_memory.stores.sqlite_file import SQLiteFile
 from lanpo_memory.stores.sqlite_write import OF_PROBLEM, PLAIN, Write
 from lanpo_memory.types import (
@@ -135,12 +135,12 @@ class SQLiteStore:
                 return self._revived(kind, self._rows_of_problem(kind, ids, problems, newest))
             if kind in PLAIN:
                 return self._revived(kind, self._rows_plain(kind, ids, problems, newest))
-        raise _unknown(kind)
+        raise unknown_kind(kind)
 
     def scan(self, kind: Any, *, newest_first: bool = False) -> Iterator[Any]:
         """See `ExperienceStore.scan`."""
         if kind not in _TYPES:
-            raise _unknown(kind)
+            raise unknown_kind(kind)
         of_problem = kind in OF_PROBLEM
         columns = "r.seq, r.payload" + (
             # No lesson: what is scanned is checked, and its ids are made from what it says.
@@ -254,7 +254,7 @@ class SQLiteStore:
         elif kind in _TYPES:
             sql = f"SELECT count(*) FROM {kind} WHERE ns = ?"
         else:
-            raise _unknown(kind)
+            raise unknown_kind(kind)
         with self._file.use():
             return int(self._file.db().execute(sql, (self._ns,)).fetchone()[0])
 
@@ -328,9 +328,3 @@ def _restrict(
     if values is not None:
         where.append(f"{column} IN (SELECT value FROM json_each(?))")
         arguments.append(json.dumps(list(values)))
-
-
-def _unknown(kind: object) -> InvalidInputError:
-    return InvalidInputError(
-        f"unknown kind {kind!r}; known: experience, attempt, exposure, failure, problem"
-    )

@@ -6,9 +6,14 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import groupby
 
-from lanpo_memory.stores.receipts import NOTHING_TO_DELETE, refusal, settled
+from lanpo_memory.stores.receipts import (
+    NOTHING_TO_DELETE,
+    least_worth,
+    refusal,
+    settled,
+    verdict,
+)
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -122,7 +127,13 @@ class Write:
         touched: dict[int, str] = {}
         for e in experiences:
             pid, rid, step = e.problem.id, rids[e.problem.id], e.metadata.step
-            receipt = self._verdict(e, known, texts, counts[rid, step])
+            receipt = verdict(
+                e,
+                text=texts[pid],
+                held=e.id in known,
+                of_step=counts[rid, step],
+                per_step=self._limits.per_step,
+            )
             receipts.append(receipt)
             if receipt.status != "added":
                 continue
@@ -135,20 +146,6 @@ class Write:
             "INSERT INTO experience (ns, id, rid, step, payload, lesson) VALUES (?,?,?,?,?,?)", rows
         )
         return settled(receipts, self._evict_experiences(touched))
-
-    def _verdict(
-        self, e: Experience, known: set[str], texts: dict[str, str], of_step: int
-    ) -> Receipt:
-        reason = refusal(e.problem, texts[e.problem.id])
-        if reason:
-            return Receipt(status="rejected", id=e.id, reason=reason)
-        if e.id in known:
-            return Receipt(status="duplicate", id=e.id)
-        limit = self._limits.per_step
-        if limit is not None and of_step >= limit:
-            reason = f"the problem has {limit} new experiences of this step already"
-            return Receipt(status="rejected", id=e.id, reason=reason)
-        return Receipt._made(status="added", id=e.id, reason="")
 
     def _attempts(
         self, attempts: Sequence[Attempt], rids: dict[str, int], texts: dict[str, str]
@@ -261,11 +258,8 @@ class Write:
             "CROSS JOIN experience e ON e.rid = j.value ORDER BY e.rid",
             (json.dumps(list(touched)),),
         ).fetchall()
-        out = []
-        for _, group in groupby(rows, key=lambda row: row[2]):
-            held = sorted(group, key=lambda row: (worth(row[3]), row[0]))
-            out += held[: max(0, len(held) - limit)]
-        return self._drop("experience", sorted(row[:3] for row in out), touched)
+        gone = [row[:3] for row in least_worth(rows, worth, limit)]
+        return self._drop("experience", gone, touched)
 
     def _drop(
         self, kind: str, rows: Sequence[tuple[int, str, int]], touched: dict[int, str]
