@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -105,7 +105,7 @@ def test_memory_has_one_namespace():
 class Spy:
     """Stands where a store's class is, and keeps how it was called."""
 
-    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []  # noqa: RUF012 - emptied below
+    calls: ClassVar[list[tuple[str, tuple[Any, ...], dict[str, Any]]]] = []
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.calls.append(("postgres", args, options))

@@ -21,9 +21,12 @@ from lanpo_memory.retrievers import (
 )
 from lanpo_memory.stores import open_store
 from lanpo_memory.testing import HashingEmbedder
-from tests.memory.chroma_server import chroma_server, chroma_url  # noqa: F401 - fixtures
-from tests.memory.postgres_server import postgres_server, postgres_url  # noqa: F401
+from tests.memory.chroma_server import chroma_server, chroma_url
+from tests.memory.postgres_server import postgres_server, postgres_url
 from tests.memory.test_copying import batch_of, same
+
+# Fixtures, which pytest finds by their names here.
+__all__ = ["chroma_server", "chroma_url", "postgres_server", "postgres_url"]
 
 EMBEDDER: Embedder = HashingEmbedder(dim=64)
 RETRIEVERS: dict[str, Callable[[], Retriever]] = {

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -72,7 +73,7 @@ def digest(store: ExperienceStore) -> str:
 
 def same(one: ExperienceStore, two: ExperienceStore) -> bool:
     kinds = ("experience", "attempt", "exposure", "failure")
-    return all(list(one.scan(kind)) == list(two.scan(kind)) for kind in kinds)  # type: ignore[arg-type]
+    return all(list(one.scan(kind)) == list(two.scan(kind)) for kind in kinds)
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ class Counting(HashingEmbedder):
 
     texts = 0
 
-    def embed(self, texts):  # type: ignore[no-untyped-def]
+    def embed(self, texts):
         self.texts += len(texts)
         return super().embed(texts)
 
@@ -233,9 +234,9 @@ def test_a_store_may_keep_vectors_in_half_the_bytes(tmp_path: Path):
         vector_dtype = "float16"
 
     class Watching(Half):
-        sizes: set[int] = set()  # noqa: RUF012 - of one test
+        sizes: ClassVar[set[int]] = set()
 
-        def cache(self, items):  # type: ignore[no-untyped-def]
+        def cache(self, items):
             self.sizes |= {len(value) for key, value in items if key.startswith("emb")}
             super().cache(items)
 

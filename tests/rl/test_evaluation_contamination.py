@@ -89,7 +89,7 @@ def test_the_password_of_a_pool_is_neither_named_nor_reported():
     with pytest.raises(ConfigError, match=r"^postgresql://me:\*\*\*@host/db knows"):
         refuse_copies(contamination_of(pool, EVALUATED), pool, address)
     evaluator = SimpleNamespace(guide=Guide(pool), pool_digest="")
-    about = about_pool(evaluator, address, 0, drop_templates=False)  # type: ignore[arg-type]
+    about = about_pool(evaluator, address, 0, drop_templates=False)
     assert about["name"] == "postgresql://me:***@host/db"
 
 

@@ -20,8 +20,11 @@ from typing import Any
 import pytest
 
 from lanpo_memory import ExperiencePool, open_pool
-from tests.memory.chroma_server import chroma_server, chroma_url  # noqa: F401 - fixtures
-from tests.memory.postgres_server import postgres_server, postgres_url  # noqa: F401
+from tests.memory.chroma_server import chroma_server, chroma_url
+from tests.memory.postgres_server import postgres_server, postgres_url
+
+# Fixtures, which pytest finds by their names here.
+__all__ = ["chroma_server", "chroma_url", "postgres_server", "postgres_url"]
 
 STEPS = 4
 SCRIPT = Path(__file__).with_name("shared_run.py")
