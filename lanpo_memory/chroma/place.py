@@ -193,10 +193,6 @@ class ChromaPlace:
             yield from page
             start += len(page)
 
-    def drop(self, name: str) -> None:
-        """Delete a collection and all it holds."""
-        self.call(self._client.delete_collection, name)
-
     def close(self) -> None:
         """Disconnect, and free the folder. Closing twice does nothing."""
         if self._closed or self._pid != os.getpid():

@@ -22,7 +22,7 @@ from lanpo_memory.comparison import (
 from lanpo_memory.errors import PoolFormatError, PoolNotFoundError
 from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.snapshots import holds_pool, read_header
-from lanpo_memory.stores import open_store, shown
+from lanpo_memory.stores import local_path, open_store, shown
 from lanpo_memory.types import Attempt, Experience, Exposure, FailedAnswer
 
 __all__ = ["diff"]
@@ -80,16 +80,12 @@ def _opened(address: str, namespace: str) -> Iterator[tuple[Source, str]]:
         PoolNotFoundError: there is nothing, or no such namespace in it.
         PoolFormatError: it is neither.
     """
-    path = Path(address.removeprefix("sqlite:///"))
-    if "://" in address.removeprefix("sqlite:///") and not path.exists():
-        where = address
-    elif _is_snapshot(path):
+    path = local_path(address)
+    if path is not None and not path.is_dir() and _is_snapshot(path):
         yield SnapshotRecords(path), f"{path} (snapshot)"
         return
-    else:
-        where = str(path)
-    with closing(open_store(where, namespace=namespace, create=False)) as store:
-        yield store, f"{shown(where)} (namespace {namespace})"
+    with closing(open_store(address, namespace=namespace, create=False)) as store:
+        yield store, f"{shown(address)} (namespace {namespace})"
 
 
 def _is_snapshot(path: Path) -> bool:

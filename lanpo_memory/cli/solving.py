@@ -33,7 +33,7 @@ from lanpo_memory.errors import BudgetExceeded, ConfigError
 from lanpo_memory.guide import Guide
 from lanpo_memory.pool import ExperiencePool
 from lanpo_memory.solving import MODES, Solver
-from lanpo_memory.stores import shown
+from lanpo_memory.stores import local_path, shown
 from lanpo_memory.types import Problem, Solution, SolveMode, fingerprint
 
 __all__ = ["solve"]
@@ -207,8 +207,8 @@ def _settings(solver: Solver, mode: SolveMode, pool: str | None, namespace: str)
     if "self_correct" in mode:
         parts += ["rounds", solver.rounds]
     if "retrieval" in mode and pool is not None:
-        path = pool.removeprefix("sqlite:///")
-        place = shown(pool) if "://" in path else Path(path).resolve()
+        path = local_path(pool)
+        place = shown(pool) if path is None else path.resolve()
         parts += [place, namespace, guide.fingerprint, guide.gamma, guide.selection.experiences]
         parts += [solver.explore, solver.seed] if solver.explore else []
     return fingerprint(*map(str, parts))

@@ -4,8 +4,8 @@ Those that need an optional package are imported from their own modules: `stores
 `stores.postgres`. `open_store` does it for an address.
 """
 
-from lanpo_memory.stores.addresses import open_store, shown
+from lanpo_memory.stores.addresses import local_path, open_store, shown
 from lanpo_memory.stores.memory import MemoryStore
 from lanpo_memory.stores.sqlite import SQLiteStore
 
-__all__ = ["MemoryStore", "SQLiteStore", "open_store", "shown"]
+__all__ = ["MemoryStore", "SQLiteStore", "local_path", "open_store", "shown"]

@@ -11,7 +11,7 @@ from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.stores.memory import MemoryStore
 from lanpo_memory.stores.sqlite import SQLiteStore
 
-__all__ = ["KNOWN", "open_store", "shown"]
+__all__ = ["KNOWN", "local_path", "open_store", "shown"]
 
 KNOWN = (
     "a path",
@@ -28,6 +28,7 @@ _CHROMA_SERVERS = ("chroma+http", "chroma+https")
 _SCHEME = re.compile(r"(?:postgres(?:ql)?|chroma\+https?):/{0,2}|[^:]*?://")
 _SECRET = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 _POSTGRES = ("postgresql", "postgres")
+_CONNINFO = re.compile(r"(?:^|\s)(?:host|hostaddr|dbname|user|password)\s*=")
 
 
 def open_store(
@@ -49,6 +50,10 @@ def open_store(
     scheme, colon, rest = address.partition(":")
     if not address.strip():
         raise PoolURLError("the pool's address is empty; give a path, or memory:")
+    if _CONNINFO.search(address) and not Path(address).exists():
+        raise PoolURLError(  # it may hold a password: not a word of it
+            "settings of libpq are not read as an address; write postgresql://user@host/database"
+        )
     if address in ("memory:", "memory://"):
         return MemoryStore(namespace=namespace)
     if scheme in _POSTGRES and rest.startswith("//"):
@@ -81,6 +86,21 @@ def shown(url: str | Path) -> str:
     user, at, host = after.rpartition("@")
     name, colon, _ = user.partition(":")
     return scheme[0] + (f"{name}:***{at}{host}" if colon else after)
+
+
+def local_path(url: str | Path) -> Path | None:
+    """The file or folder of this machine that an address names, `None` if it names none.
+
+    >>> str(local_path("sqlite:///pool.db")), local_path("postgresql://me@host/db")
+    ('pool.db', None)
+    """
+    address = str(url)
+    if address in ("memory:", "memory://"):
+        return None
+    for scheme in ("sqlite:///", "chroma:///"):
+        if address.startswith(scheme):
+            return Path(address.removeprefix(scheme))
+    return None if _SCHEME.match(address) and not Path(address).exists() else Path(address)
 
 
 def _chroma_folder(folder: str, address: str, namespace: str, create: bool) -> ExperienceStore:

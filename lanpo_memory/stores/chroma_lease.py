@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lanpo_memory.chroma import ChromaPlace
@@ -45,7 +46,7 @@ class Lease:
         self, place: ChromaPlace, collection: Any, *, lease_s: float, clock: Callable[[], float]
     ) -> None:
         self.owner = uuid.uuid4().hex
-        self.by = f"process {os.getpid()} on {socket.gethostname()}"
+        self.by = f"process {os.getpid()} on {_machine()}"
         self._place, self._collection = place, collection
         self._lease_s, self._clock = lease_s, clock
         self._number: int | None = None
@@ -137,10 +138,18 @@ def _lease_id(number: int) -> str:
     return f"lease-{number:012d}"
 
 
+def _machine() -> str:
+    """Where a process number means this process: containers may share the name of their host."""
+    try:
+        return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # no Linux
+        return socket.gethostname()
+
+
 def _is_gone(by: str) -> bool:
     """Whether a holder was a process of this machine that has ended: nobody to wait for."""
     words = by.split(" ")
-    if os.name != "posix" or len(words) != 4 or words[3] != socket.gethostname():
+    if os.name != "posix" or len(words) != 4 or words[3] != _machine():
         return False
     try:
         os.kill(int(words[1]), 0)

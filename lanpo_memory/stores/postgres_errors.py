@@ -25,7 +25,8 @@ __all__ = ["is_lost", "is_refused", "translated"]
 _GONE = ("08", "57P", "25P03", "25P04", "40")  # a connection, or a transaction: try again
 _FULL = ("53100",)
 _DENIED = ("42501", "25006")
-_BUSY = ("55P03", "57014")
+_BUSY = ("55P03",)
+_CANCELLED = ("57014",)
 _MISSING = ("3F000", "42P01", "42703")
 # A refused log-in has no code, only the server's words.
 _REFUSALS = (
@@ -70,6 +71,11 @@ def translated(error: psycopg.Error, address: str, timeout_s: float) -> LanpoErr
         return PoolBusyError(
             f"others have been writing to {address} for {timeout_s:g} s; nothing was written, "
             "try again"
+        )
+    if code in _CANCELLED:
+        return PoolBusyError(
+            f"{address} stopped a statement ({said}); nothing was written. Try again, with a "
+            "longer statement_timeout if that is why"
         )
     if code in _FULL:
         return PoolFullError(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
 from lanpo_memory.errors import PoolDamagedError
@@ -169,8 +169,8 @@ def revived_problem(row: Sequence[Any], address: str) -> Problem:
         PoolDamagedError: the row is not a problem.
     """
     pid, text, family, metadata = row
-    fields = {"id": pid, "text": text, "family": family, "metadata": from_json(metadata)}
     try:
+        fields = {"id": pid, "text": text, "family": family, "metadata": from_json(metadata)}
         return Problem.__pydantic_validator__.validate_python(fields)  # type: ignore[no-any-return]
-    except ValidationError as error:
+    except (ValueError, TypeError) as error:
         raise PoolDamagedError(f"{address}: problem {pid!r} cannot be read: {error}") from error

@@ -14,7 +14,7 @@ from lanpo_memory.errors import ConfigError, MissingExtraError
 from lanpo_memory.guide import Guide
 from lanpo_memory.prompts import EnglishPrompts
 from lanpo_memory.protocols import SolvePrompts
-from lanpo_memory.stores import shown
+from lanpo_memory.stores import local_path, shown
 from lanpo_memory.types import (
     Attempt,
     Experience,
@@ -194,7 +194,7 @@ def about_pool(
     if guide is None:
         return {}
     return {
-        "name": name_of(shown(name.removeprefix("sqlite:///"))),
+        "name": name_of(str(local_path(name) or shown(name))),
         "namespace": guide.pool.store.namespace,
         "digest": evaluator.pool_digest,
         "experiences held": len(guide.pool),

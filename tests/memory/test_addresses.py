@@ -15,7 +15,7 @@ from lanpo_memory.errors import (
     PoolURLError,
     PromiseError,
 )
-from lanpo_memory.stores import MemoryStore, SQLiteStore, open_store, shown
+from lanpo_memory.stores import MemoryStore, SQLiteStore, local_path, open_store, shown
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,28 @@ def test_what_an_address_of_a_chroma_server_cannot_hold_is_refused(url: str):
     with pytest.raises(PoolURLError, match=r"use ChromaStore\.server\(..., headers=") as e:
         open_pool(url)
     assert "s3cret" not in str(e.value)
+
+
+@pytest.mark.parametrize("url", ["host=h dbname=d password=s3cret", "dbname = d"])
+def test_settings_of_libpq_are_no_address_and_are_not_repeated(url: str):
+    with pytest.raises(PoolURLError, match="write postgresql://user@host/database") as e:
+        open_pool(url)
+    assert "s3cret" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("pool.db", "pool.db"),
+        ("sqlite:////a/pool.db", "/a/pool.db"),
+        ("chroma:///folder", "folder"),
+        ("memory:", None),
+        ("postgresql://me@host/db", None),
+        ("chroma+http://host:1/pool", None),
+    ],
+)
+def test_what_of_this_machine_an_address_names(url: str, path: str | None):
+    assert local_path(url) == (None if path is None else Path(path))
 
 
 @pytest.mark.parametrize("url", ["", "  "])

@@ -33,6 +33,9 @@ from lanpo_memory.testing.conformance import (
     RetrieverConformance,
     SummarizerConformance,
 )
+from tests.memory.chroma_server import chroma_installed
+
+__all__ = ["chroma_installed"]  # a fixture
 
 
 class TestBM25Retriever(RetrieverConformance):
@@ -67,6 +70,7 @@ class TestHybridRetriever(RetrieverConformance):
         return HybridRetriever(BM25Retriever(), DenseRetriever(HashingEmbedder()))
 
 
+@pytest.mark.usefixtures("chroma_installed")
 class TestChromaRetriever(RetrieverConformance):
     EXACT: ClassVar[bool] = False
 

@@ -11,9 +11,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[str]]:
-    """The digests of the same runs, each with a file of its own, by seed."""
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], list[str]]:
+    """The digests of the same run with a file of its own, by seed and ranks."""
     folder = tmp_path_factory.mktemp("alone")
-    found: dict[int, list[str]] = {}
-    for seed in (0, 1):
-        run = Run(folder / str(seed), str(folder / f"{seed}.db"), "default", seed).start()
+
+    @cache
+    def digests(seed: int, ranks: int = 1) -> list[str]:
+        name = f"{seed} {ranks}"
+        run = Run(folder / name, str(folder / f"{name}.db"), "default", seed, ranks).start()
         try:
             for step in range(1, STEPS + 1):
                 run.said(step)
@@ -117,8 +120,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[str]]:
             run.ends()
         finally:
             run.stop()
-        found[seed] = run.digests
-    return found
+        return run.digests
+
+    return digests
 
 
 def followed(runs: list[Run]) -> None:
@@ -149,14 +153,18 @@ def followed(runs: list[Run]) -> None:
 
 @pytest.mark.slow
 def test_two_runs_and_a_reader_share_one_store(
-    url: str, alone: dict[int, list[str]], tmp_path: Path
+    url: str, alone: Callable[..., list[str]], tmp_path: Path
 ):
     runs = [Run(tmp_path / f"run {seed}", url, f"run {seed}", seed) for seed in (0, 1)]
     followed(runs)
-    assert [run.digests for run in runs] == [alone[0], alone[1]]
-    assert alone[0] != alone[1]
+    assert [run.digests for run in runs] == [alone(0), alone(1)]
+    assert alone(0) != alone(1)
 
 
 @pytest.mark.slow
-def test_a_run_of_two_processes_writes_through_one_and_a_reader_follows(url: str, tmp_path: Path):
-    followed([Run(tmp_path / "run", url, "two ranks", 0, ranks=2)])
+def test_a_run_of_two_processes_writes_through_one_and_a_reader_follows(
+    url: str, alone: Callable[..., list[str]], tmp_path: Path
+):
+    run = Run(tmp_path / "run", url, "two ranks", 0, ranks=2)
+    followed([run])
+    assert run.digests == alone(0, 2)
