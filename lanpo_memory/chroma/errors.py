@@ -12,7 +12,7 @@ from lanpo_memory.errors import (
     PoolWriteError,
 )
 
-__all__ = ["is_lost", "translated"]
+__all__ = ["is_lost", "may_be_back", "translated"]
 
 
 def is_lost(error: BaseException | None) -> bool:
@@ -23,6 +23,13 @@ def is_lost(error: BaseException | None) -> bool:
         return True
     # A client that finds no server while it is made says so in a ValueError.
     return isinstance(error, ValueError) and is_lost(error.__cause__ or error.__context__)
+
+
+def may_be_back(error: BaseException | None) -> bool:
+    """Whether asking again may help: not where a server took the question and never answered."""
+    import httpx
+
+    return is_lost(error) and not isinstance(error, httpx.ReadTimeout)
 
 
 def translated(error: Exception, place: str) -> PoolError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
-from lanpo_memory.chroma.errors import is_lost, translated
+from lanpo_memory.chroma.errors import is_lost, may_be_back, translated
 from lanpo_memory.chroma.lock import LOCK_NAME, FolderLock
 from lanpo_memory.errors import (
     InvalidInputError,
@@ -143,7 +143,7 @@ class ChromaPlace:
                 return method(*args, **arguments)
             # chromadb 1.5 raises bare Exception for what a server refuses; none passes untyped.
             except Exception as error:
-                if wait_s is None or not is_lost(error):
+                if wait_s is None or not may_be_back(error):
                     raise translated(error, self.name) from error
             self._pause(wait_s)
         raise AssertionError("unreachable")

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from lanpo_memory.chroma import ChromaPlace
 from lanpo_memory.errors import PoolBusyError, PoolConnectionError, PoolNotFoundError
 from lanpo_memory.pool import open_pool
 from lanpo_memory.stores.chroma import ChromaStore
@@ -364,3 +365,21 @@ def test_a_folder_that_was_opened_directly_goes_on_behind_a_server(tmp_path):
         assert pool.digest() == digest
         pool.add(batch(2))
         assert_tidy(pool.store)
+
+
+def test_a_server_that_hangs_is_asked_once(chroma_server: ChromaServer):
+    import httpx
+
+    asked: list[int] = []
+
+    def hangs() -> None:
+        asked.append(1)
+        raise httpx.ReadTimeout("timed out")
+
+    place = ChromaPlace.server("127.0.0.1", port=chroma_server.port)
+    try:
+        with pytest.raises(PoolConnectionError, match="timed out"):
+            place.call(hangs)
+    finally:
+        place.close()
+    assert len(asked) == 1
