@@ -13,7 +13,7 @@ from lanpo_memory.comparison import KINDS
 from lanpo_memory.errors import InvalidInputError, PoolError
 from lanpo_memory.protocols import ExperienceStore, Retriever
 from lanpo_memory.reindex import claim, recorded_embedder
-from lanpo_memory.snapshots import digest_of
+from lanpo_memory.snapshots import digest_of_store
 from lanpo_memory.types import Batch, Limits, Promise
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def copy_pool(
         raise InvalidInputError(f"chunk must be at least 1, got {chunk}")
     _keep_apart(source, target)
     with source.view():
-        digest = _digest(source)
+        digest = digest_of_store(source)
         total = sum(source.count(kind) for kind in KINDS)
         there = _begin(source, target, digest, restart)
         embedder = _embedder(source, target)
@@ -89,7 +89,7 @@ def copy_pool(
             if progress is not None:
                 progress(there + written, total)
         vectors = 0 if embedder is None else _vectors(source, target, embedder)
-    if _digest(target) != digest:
+    if digest_of_store(target) != digest:
         raise PoolError(
             "the copy differs from its source: somebody else wrote to the target meanwhile. Copy "
             "into a namespace that nobody uses, or restart the copy"
@@ -97,11 +97,6 @@ def copy_pool(
     if Promise.CACHE in target.promises:
         target.cache([(_key(target), b"")])
     return Copied(written=written, there=there, vectors=vectors, digest=digest)
-
-
-def _digest(store: ExperienceStore) -> str:
-    with store.view():
-        return digest_of(store.scan("experience"), store.scan("attempt"), store.scan("exposure"))
 
 
 def _keep_apart(source: ExperienceStore, target: ExperienceStore) -> None:
@@ -123,7 +118,7 @@ def _begin(source: ExperienceStore, target: ExperienceStore, digest: str, restar
     caches = Promise.CACHE in target.promises
     begun = (target.cached([_key(target)])[0] if caches else None) or b""
     if held and not (begun == digest.encode() and _is_beginning(target, source)):
-        if not begun and _digest(target) == digest:
+        if not begun and digest_of_store(target) == digest:
             return held
         why = (
             "the source has changed since this copy was begun"

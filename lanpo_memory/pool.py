@@ -24,7 +24,7 @@ from lanpo_memory.protocols import (
 )
 from lanpo_memory.reindex import claim, recorded_embedder
 from lanpo_memory.selection import Candidate, Selection
-from lanpo_memory.snapshots import digest_of, header, read_snapshot, write_snapshot
+from lanpo_memory.snapshots import digest_of_store, header, read_snapshot, write_snapshot
 from lanpo_memory.stores import MemoryStore, open_store
 from lanpo_memory.types import (
     Attempt,
@@ -385,12 +385,7 @@ class ExperiencePool:
         It covers experiences, attempts and exposures in their order per problem, and no wall-clock
         or sequence number, so that two runs or two backends can be compared.
         """
-        with self.store.view():
-            return digest_of(
-                self.store.scan("experience"),
-                self.store.scan("attempt"),
-                self.store.scan("exposure"),
-            )
+        return digest_of_store(self.store)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield everything as plain dictionaries, a header first, each kind oldest first."""

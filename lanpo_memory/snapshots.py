@@ -21,6 +21,7 @@ from lanpo_memory.errors import (
     PoolWriteError,
 )
 from lanpo_memory.legacy import id_1, renamed
+from lanpo_memory.protocols import ExperienceStore
 from lanpo_memory.types import (
     Attempt,
     Batch,
@@ -35,6 +36,7 @@ __all__ = [
     "RecordReader",
     "check_version",
     "digest_of",
+    "digest_of_store",
     "header",
     "holds_pool",
     "read_header",
@@ -86,6 +88,12 @@ def digest_of(
         comma = ", "
     hashed.update(b"]")
     return hashed.hexdigest()
+
+
+def digest_of_store(store: ExperienceStore) -> str:
+    """Hash the content of a store, as of one moment."""
+    with store.view():
+        return digest_of(store.scan("experience"), store.scan("attempt"), store.scan("exposure"))
 
 
 def header(

@@ -7,22 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
 
 from lanpo_memory.errors import PoolDamagedError
+from lanpo_memory.stores.kinds import OF_PROBLEM, TYPES
 from lanpo_memory.stores.replica import Line
 from lanpo_memory.types import (
-    Attempt,
-    Experience,
-    Exposure,
-    FailedAnswer,
     Problem,
     fingerprint,
 )
 
 __all__ = [
-    "OF_PROBLEM",
     "Commit",
     "Stored",
     "commit_id",
@@ -32,15 +28,6 @@ __all__ = [
     "read_commit",
     "revived",
 ]
-
-_TYPES: dict[str, type[BaseModel]] = {
-    "experience": Experience,
-    "attempt": Attempt,
-    "exposure": Exposure,
-    "failure": FailedAnswer,
-    "problem": Problem,
-}
-OF_PROBLEM = ("experience", "attempt")  # their problem is a record of its own
 
 
 @dataclass(frozen=True)
@@ -150,7 +137,8 @@ def revived(kind: str, document: str | None, problem: Problem | None = None) -> 
         data = from_json(document or "")
         if problem is not None:
             data["problem"] = problem
-        return _TYPES[kind].__pydantic_validator__.validate_python(data)
+        model = Problem if kind == "problem" else TYPES[kind]
+        return model.__pydantic_validator__.validate_python(data)
     except (ValueError, TypeError, ValidationError) as error:
         raise PoolDamagedError(f"a record of kind {kind} cannot be read: {error}") from error
 

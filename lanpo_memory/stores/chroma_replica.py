@@ -7,7 +7,8 @@ from typing import Any
 
 from lanpo_memory.errors import PoolDamagedError
 from lanpo_memory.stores.chroma_log import ChromaLog
-from lanpo_memory.stores.chroma_records import OF_PROBLEM, Commit, key_of, revived
+from lanpo_memory.stores.chroma_records import Commit, key_of, revived
+from lanpo_memory.stores.kinds import OF_PROBLEM
 from lanpo_memory.stores.replica import Replica
 from lanpo_memory.types import Problem
 

@@ -13,10 +13,10 @@ from lanpo_memory.errors import (
     PoolError,
     PoolNotFoundError,
 )
+from lanpo_memory.stores.kinds import OF_PROBLEM, TYPES
 from lanpo_memory.stores.postgres_connection import Server
 from lanpo_memory.stores.postgres_listening import wait
 from lanpo_memory.stores.postgres_records import (
-    TYPES,
     ids_listed,
     key_of,
     keys_listed,
@@ -24,7 +24,7 @@ from lanpo_memory.stores.postgres_records import (
     revived_problem,
 )
 from lanpo_memory.stores.postgres_schema import prepare
-from lanpo_memory.stores.postgres_transaction import OF_PROBLEM, Space
+from lanpo_memory.stores.postgres_transaction import Space
 from lanpo_memory.stores.postgres_write import Write
 from lanpo_memory.stores.receipts import unknown_kind
 from lanpo_memory.types import Batch, Change, Changes, Limits, Promise, Receipt

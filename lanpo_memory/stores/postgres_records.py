@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 
 from lanpo_memory.errors import PoolDamagedError
+from lanpo_memory.stores.kinds import TYPES
 from lanpo_memory.types import (
-    Attempt,
     Experience,
     ExperienceMetadata,
     Exposure,
@@ -22,7 +21,6 @@ from lanpo_memory.types import (
 )
 
 __all__ = [
-    "TYPES",
     "experience_payload",
     "exposure_payload",
     "failure_payload",
@@ -34,12 +32,6 @@ __all__ = [
     "revived_problem",
 ]
 
-TYPES: dict[str, type[BaseModel]] = {
-    "experience": Experience,
-    "attempt": Attempt,
-    "exposure": Exposure,
-    "failure": FailedAnswer,
-}
 Payload = tuple[str, str | None]
 """What goes into the JSONB column, and into `exact` beside it."""
 

@@ -7,18 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lanpo_memory.errors import PoolNotFoundError
+from lanpo_memory.stores.kinds import OF_PROBLEM, PLAIN
 from lanpo_memory.stores.postgres_records import ids_listed, keys_listed
 from lanpo_memory.types import Batch, Problem
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["OF_PROBLEM", "PLAIN", "Space", "Transaction"]
-
-OF_PROBLEM = ("experience", "attempt")
-"""Kinds that refer to a row of `problem`."""
-PLAIN = ("exposure", "failure")
-"""Kinds that hold a problem's id only."""
+__all__ = ["Space", "Transaction"]
 
 _COUNTED = "experience"  # the kind that a namespace knows the number of
 

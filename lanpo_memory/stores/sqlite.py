@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import from_json
 
 from lanpo_memory.errors import (
@@ -16,17 +16,14 @@ from lanpo_memory.errors import (
     PoolDamagedError,
     PoolNotFoundError,
 )
+from lanpo_memory.stores.kinds import OF_PROBLEM, PLAIN, TYPES
 from lanpo_memory.stores.receipts import unknown_kind
 from lanpo_memory.stores.sqlite_file import SQLiteFile
-from lanpo_memory.stores.sqlite_write import OF_PROBLEM, PLAIN, Write
+from lanpo_memory.stores.sqlite_write import Write
 from lanpo_memory.types import (
-    Attempt,
     Batch,
     Change,
     Changes,
-    Experience,
-    Exposure,
-    FailedAnswer,
     Limits,
     Problem,
     Promise,
@@ -35,12 +32,6 @@ from lanpo_memory.types import (
 
 __all__ = ["SQLiteStore"]
 
-_TYPES: dict[str, type[BaseModel]] = {
-    "experience": Experience,
-    "attempt": Attempt,
-    "exposure": Exposure,
-    "failure": FailedAnswer,
-}
 _PAGE = 1_000  # records a `scan` holds at once
 
 
@@ -139,7 +130,7 @@ class SQLiteStore:
 
     def scan(self, kind: Any, *, newest_first: bool = False) -> Iterator[Any]:
         """See `ExperienceStore.scan`."""
-        if kind not in _TYPES:
+        if kind not in TYPES:
             raise unknown_kind(kind)
         of_problem = kind in OF_PROBLEM
         columns = "r.seq, r.payload" + (
@@ -251,7 +242,7 @@ class SQLiteStore:
             )
         elif kind == "experience":
             sql = "SELECT experiences FROM namespace WHERE ns = ?"
-        elif kind in _TYPES:
+        elif kind in TYPES:
             sql = f"SELECT count(*) FROM {kind} WHERE ns = ?"
         else:
             raise unknown_kind(kind)
@@ -292,7 +283,7 @@ class SQLiteStore:
 
     def _revived(self, kind: str, rows: Sequence[Any]) -> list[Any]:
         """Records from rows (seq, payload) or (..., lesson, rid, pid, text, family, metadata)."""
-        model, records = _TYPES[kind], []
+        model, records = TYPES[kind], []
         known: dict[int, Problem] = {}
         for seq, payload, *of_problem in rows:
             lesson = None

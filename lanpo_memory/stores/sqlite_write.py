@@ -7,6 +7,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from lanpo_memory.stores.kinds import OF_PROBLEM, PLAIN
 from lanpo_memory.stores.receipts import (
     NOTHING_TO_DELETE,
     least_worth,
@@ -25,12 +26,7 @@ from lanpo_memory.types import (
     Receipt,
 )
 
-__all__ = ["OF_PROBLEM", "PLAIN", "Write"]
-
-OF_PROBLEM = ("experience", "attempt")
-"""Kinds that refer to a row of `problem`."""
-PLAIN = ("exposure", "failure")
-"""Kinds that hold a problem's id only."""
+__all__ = ["Write"]
 
 _DELETABLE = {
     "experience": "p.pid FROM experience r JOIN problem p ON p.rid = r.rid",

@@ -973,7 +973,7 @@ def test_trouble_with_diff_is_2(lanpo, filled, lines, exported, tmp_path):
     empty.touch()
     for wrong, fault in (
         (none, "there is no pool and no snapshot at"),
-        (tmp_path, "cannot read"),
+        (tmp_path, "is a folder, not a pool file"),
         (lines(EGGS), "is neither a pool nor a snapshot"),
         (empty, "is neither a pool nor a snapshot"),
     ):

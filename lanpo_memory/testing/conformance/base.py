@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from lanpo_memory.protocols import ExperienceStore
-from lanpo_memory.snapshots import digest_of
+from lanpo_memory.snapshots import digest_of_store
 from lanpo_memory.stores.memory import MemoryStore
 from lanpo_memory.testing.conformance.processes import Process
 from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS
@@ -137,8 +137,4 @@ def assert_same(store: ExperienceStore, reference: ExperienceStore) -> None:
         "the order in which they came"
     )
     assert store.count("problem") == len(mine_P), "`count` of problems is not their number"
-    assert _digest(store) == _digest(reference), "the digests differ"
-
-
-def _digest(store: ExperienceStore) -> str:
-    return digest_of(store.scan("experience"), store.scan("attempt"), store.scan("exposure"))
+    assert digest_of_store(store) == digest_of_store(reference), "the digests differ"

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from lanpo_memory.protocols import ExperienceStore
+from lanpo_memory.snapshots import digest_of_store
 from lanpo_memory.testing.conformance.base import StoreBase
 from lanpo_memory.testing.conformance.promises import proves
 from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS, SHARED, batch_of
-from lanpo_memory.testing.conformance.worker import digest, ids_of
+from lanpo_memory.testing.conformance.worker import ids_of
 from lanpo_memory.types import Promise
 
 __all__ = ["ProcessTests"]
@@ -42,7 +43,7 @@ class ProcessTests(StoreBase):
             for n in range(4):
                 store.write(batch_of(n), limits=NO_LIMITS)
                 assert reader.ask("ids") == ids_of(store), "a reader does not see what was written"
-                assert reader.ask("digest") == digest(store)
+                assert reader.ask("digest") == digest_of_store(store)
                 if logged:
                     items = store.changes(since).items
                     told = reader.ask("changes", since=since)

@@ -19,17 +19,11 @@ from typing import Any, TextIO
 
 from lanpo_memory.errors import LanpoError, PoolBusyError
 from lanpo_memory.protocols import ExperienceStore
-from lanpo_memory.snapshots import digest_of
+from lanpo_memory.snapshots import digest_of_store
 from lanpo_memory.testing.conformance.samples import KINDS, NO_LIMITS, SHARED, batch_of
 from lanpo_memory.types import Batch, Receipt
 
-__all__ = ["digest", "ids_of"]
-
-
-def digest(store: ExperienceStore) -> str:
-    """The digest of what a store holds, read at one moment."""
-    with store.view():
-        return digest_of(store.scan("experience"), store.scan("attempt"), store.scan("exposure"))
+__all__ = ["ids_of"]
 
 
 def ids_of(store: ExperienceStore) -> dict[str, list[str]]:
@@ -67,7 +61,7 @@ class Worker:
 
     def digest(self) -> str:
         """The digest of the store."""
-        return digest(self._store)
+        return digest_of_store(self._store)
 
     def ids(self) -> dict[str, list[str]]:
         """All ids."""
