@@ -55,14 +55,15 @@ def copy_pool(
 
     Args:
         source: is read as of one moment.
-        target: has to be empty, or hold the beginning of this very copy.
+        target: has to be empty, or hold the first records of the source: of a copy that was
+            interrupted, or of one that the source has outgrown.
         chunk: records a transaction.
         restart: empty the target first.
         progress: called with (done, all) after every chunk.
 
     Raises:
         InvalidInputError: the target holds something else or is the source itself, or the source
-            has changed since the copy was begun.
+            has lost some of what was copied.
         EmbedderMismatchError: the target belongs to another embedder; nothing was copied.
         PoolError: somebody else wrote to the target meanwhile.
 
@@ -76,11 +77,17 @@ def copy_pool(
     """
     if chunk < 1:
         raise InvalidInputError(f"chunk must be at least 1, got {chunk}")
+    for store in (source, target):
+        if not isinstance(store, ExperienceStore):
+            raise InvalidInputError(
+                f"a copy is from store to store, got a {type(store).__name__}: "
+                "open_store(address), or the pool's .store"
+            )
     _keep_apart(source, target)
     with source.view():
         digest = digest_of_store(source)
         total = sum(source.count(kind) for kind in KINDS)
-        there = _begin(source, target, digest, restart)
+        there = _begin(source, target, restart)
         embedder = _embedder(source, target)
         written = 0
         for records in _missing(source, target, chunk):
@@ -94,8 +101,6 @@ def copy_pool(
             "the copy differs from its source: somebody else wrote to the target meanwhile. Copy "
             "into a namespace that nobody uses, or restart the copy"
         )
-    if Promise.CACHE in target.promises:
-        target.cache([(_key(target), b"")])
     return Copied(written=written, there=there, vectors=vectors, digest=digest)
 
 
@@ -110,38 +115,30 @@ def _keep_apart(source: ExperienceStore, target: ExperienceStore) -> None:
         raise InvalidInputError("source and target are the same pool; name another target")
 
 
-def _begin(source: ExperienceStore, target: ExperienceStore, digest: str, restart: bool) -> int:
-    """Make the target ready; return how many records of an earlier try it holds."""
+def _begin(source: ExperienceStore, target: ExperienceStore, restart: bool) -> int:
+    """Make the target ready; return how many of the source's records it holds already."""
     if restart:
         target.write(Batch(replace=True), limits=_NO_LIMITS)
     held = sum(target.count(kind) for kind in KINDS)
-    caches = Promise.CACHE in target.promises
-    begun = (target.cached([_key(target)])[0] if caches else None) or b""
-    if held and not (begun == digest.encode() and _is_beginning(target, source)):
-        if not begun and digest_of_store(target) == digest:
-            return held
-        why = (
-            "the source has changed since this copy was begun"
-            if begun not in (b"", digest.encode())
-            else f"the target holds {held:,} records that are no beginning of this copy"
+    if held and not _is_beginning(target, source):
+        raise InvalidInputError(
+            f"the target holds {held:,} records that are not the first of the source: it is "
+            "another pool, or the source has evicted or deleted some since. Restart the copy "
+            "(restart=True, --restart), which empties the target first, or copy into another "
+            "namespace (--to-namespace)"
         )
-        raise InvalidInputError(f"{why}; restart replaces them, or copy into another namespace")
-    if caches:
-        target.cache([(_key(target), digest.encode())])
     return held
 
 
 def _is_beginning(part: ExperienceStore, whole: ExperienceStore) -> bool:
-    """Whether the first records of `whole` are those of `part`: somebody may have written there."""
+    """Whether the first records of `whole` are those of `part`."""
     return all(
-        one.id == two.id
+        part.count(kind) <= whole.count(kind)
+        and all(
+            one.id == two.id for one, two in zip(part.scan(kind), whole.scan(kind), strict=False)
+        )
         for kind in KINDS
-        for one, two in zip(part.scan(kind), whole.scan(kind), strict=False)
     )
-
-
-def _key(store: ExperienceStore) -> str:
-    return f"copy:{store.namespace}"
 
 
 def _missing(

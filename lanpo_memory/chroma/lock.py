@@ -8,9 +8,11 @@ from typing import TextIO
 
 from lanpo_memory.errors import PoolBusyError, PoolReadOnlyError, PromiseError
 
-__all__ = ["LOCK_NAME", "FolderLock"]
+__all__ = ["DATABASE", "LOCK_NAME", "FolderLock"]
 
 LOCK_NAME = "lanpo.lock"
+DATABASE = "chroma.sqlite3"
+"""What Chroma keeps its records in, below a folder."""
 
 
 class FolderLock:
@@ -42,6 +44,14 @@ class FolderLock:
         except BlockingIOError:
             raise self._busy(folder) from None
         self._pid = os.getpid()
+        server = _server_of(folder / DATABASE)
+        if server is not None:
+            self._close()
+            raise PoolBusyError(
+                f"process {server} is a Chroma server that has {folder}, and Chroma gets damaged "
+                "by two. Open it there, at chroma+http://127.0.0.1:8000/lanpo (or the port it "
+                "listens on), or stop the server first"
+            )
         self._file.truncate(0)
         self._file.write(str(os.getpid()))
         self._file.flush()
@@ -71,3 +81,22 @@ class FolderLock:
         if self._file is not None:
             self._file.close()  # the lock goes with the file; the file stays, unlinking would race
             self._file = None
+
+
+def _server_of(file: Path) -> int | None:
+    """A `chroma run` that has a file open, as far as this system tells: Linux, the same user."""
+    try:
+        wanted = file.stat()
+    except OSError:
+        return None
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            serves = b"run" in words and b"chroma" in {word.rpartition(b"/")[2] for word in words}
+            if serves and any(
+                os.path.samestat(wanted, opened.stat()) for opened in (process / "fd").iterdir()
+            ):
+                return int(process.name)
+        except OSError:  # it ended, or is somebody else's
+            continue
+    return None

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 from lanpo_memory.chroma.errors import is_lost, may_be_back, translated
-from lanpo_memory.chroma.lock import LOCK_NAME, FolderLock
+from lanpo_memory.chroma.lock import DATABASE, LOCK_NAME, FolderLock
 from lanpo_memory.errors import (
     InvalidInputError,
     MissingExtraError,
@@ -29,7 +29,6 @@ T = TypeVar("T")
 WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Pauses between tries while a server does not answer, in seconds: a restart takes about two."""
 _PAGE = 100  # collections listed at once
-_DATABASE = "chroma.sqlite3"
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,254}[a-zA-Z0-9]")
 
 
@@ -233,7 +232,7 @@ def _check_folder(folder: Path, create: bool) -> None:
         raise PoolNotFoundError(
             f"there is no folder {folder.parent}; make it first, or give another path"
         )
-    if (folder / _DATABASE).exists():
+    if (folder / DATABASE).exists():
         return
     if not create:
         raise PoolNotFoundError(f"there is no pool of Chroma's in {folder}")

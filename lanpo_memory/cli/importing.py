@@ -14,7 +14,7 @@ from lanpo_memory.cli.receipts import ReceiptsOption
 from lanpo_memory.cli.terminal import to_screen
 from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.importers import FORMATS, POOL_FORMATS
-from lanpo_memory.snapshots import read_header
+from lanpo_memory.snapshots import holds_pool, read_header
 
 __all__ = ["import_"]
 
@@ -49,6 +49,11 @@ def import_(
 
     Example: lanpo pool import rollouts.jsonl --pool pool.db
     """
+    if file.is_file() and holds_pool(file):
+        raise InvalidInputError(
+            f"{file} is a pool: `lanpo pool copy` moves it, and what `lanpo pool export` writes "
+            "can be imported into another one"
+        )
     layout = _recognised(file) if format is None else format
     console = to_screen()
     if layout == _EXPORT:

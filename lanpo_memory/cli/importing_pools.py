@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lanpo_memory.cli.importing_rollouts import chunks, print_errors
 from lanpo_memory.cli.receipts import ReceiptFile, receipt_table
 from lanpo_memory.cli.terminal import counted, defused, progress, waiting
 from lanpo_memory.comparison import KINDS
+from lanpo_memory.errors import InvalidInputError
 from lanpo_memory.importers import Entry, read_experiences
 from lanpo_memory.merging import merge
 from lanpo_memory.parquet import read_folder
@@ -53,6 +55,10 @@ def import_items(
     entries = read_experiences(file, layout)
     if receipts:
         spared(receipts, file)
+    first = next(entries, None)
+    if first is None:  # and no pool is made for it
+        raise InvalidInputError(f"{file} holds nothing that the format {layout!r} reads")
+    entries = chain([first], entries)
     tally, started = _Tally(), time.perf_counter()
     limits = Limits(per_step=None)  # years of another memory are one step here
     with look_into(pool, namespace, create=True, limits=limits) as opened:

@@ -57,11 +57,18 @@ def export(
             path = write_folder(opened, file)
             written = header_of(path)
         else:
-            path = opened.snapshot(spared(file))
+            path = opened.snapshot(_replaceable(file))
             written = read_header(path) or {}
     to_screen().print(
         f"wrote {written['experiences']:,} experiences to {path}, digest {written['digest']}"
     )
+
+
+def _replaceable(file: Path) -> Path:
+    """Where an export may be written: an earlier one is replaced, nothing else is."""
+    if spared(file).is_file() and read_header(file) is None:
+        raise InvalidInputError(f"{file} is there already and is no export; name a new file")
+    return file
 
 
 @command()

@@ -35,8 +35,9 @@ def read_folder(folder: str | Path) -> tuple[dict[str, Any], Batch]:
     header = header_of(source)
     loaded()
     reader = RecordReader(source)
-    for kind in KINDS:
+    for kind in (*KINDS, "problem"):
         _check(source, kind, header)
+    for kind in KINDS:
         for number, row in enumerate(_rows(source, kind), 1):
             reader.take(f"{file_of(kind)}, row {number}", partial(fields_of, kind, row))
     return header, reader.batch(header)

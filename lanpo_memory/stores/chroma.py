@@ -290,10 +290,12 @@ def _opened(place: ChromaPlace, collection: str, namespace: str, create: bool) -
     name, expected = log_name(collection, namespace), mark(collection, "log", namespace)
     found = place.made(name, expected) if create else place.get(name)
     if found is None:
-        known = sorted(_namespaces(place, collection))
+        known = ", ".join(map(repr, sorted(_namespaces(place, collection)))) or "none"
+        others = sorted(_pools(place) - {collection})
+        beside = f". Other pools there: {', '.join(map(repr, others))}" if others else ""
         raise PoolNotFoundError(
             f"{place.name} has no pool {collection!r} with namespace {namespace!r}; it has: "
-            f"{', '.join(map(repr, known)) or 'none'}"
+            f"{known}{beside}"
         )
     check_mark(name, found.metadata, expected)
     return found
@@ -305,3 +307,10 @@ def _namespaces(place: ChromaPlace, collection: str) -> Iterator[str]:
         found = each.metadata or {}
         if all(found.get(key) == expected[key] for key in ("format", "collection", "part")):
             yield str(found.get("namespace"))
+
+
+def _pools(place: ChromaPlace) -> set[str]:
+    """The names of all pools there, which are those of their collections."""
+    form = mark("any", "log")["format"]
+    found = (each.metadata or {} for each in place.collections())
+    return {str(each.get("collection")) for each in found if each.get("format") == form}

@@ -160,7 +160,7 @@ class PostgresStore:
         Until then it takes a namespace that is growing for an empty one, and reads all of it.
         """
         with contextlib.suppress(PoolError):  # the batch is written, whatever becomes of this
-            self._server.read(lambda db: db.execute("ANALYZE lanpo.experience, lanpo.problem"))
+            self._server.once(lambda db: db.execute("ANALYZE lanpo.experience, lanpo.problem"))
 
     # ------------------------------------------------------------------ reading
 

@@ -99,6 +99,11 @@ class Server:
         with self._translating():
             return work(bound)
 
+    def once(self, work: Callable[[Connection[Any]], T]) -> T:
+        """Do work that nobody waits for: if the connection breaks, it is not done again."""
+        with self._translating():
+            return self._with_one(work)
+
     def write(self, work: Callable[[Connection[Any]], T]) -> T:
         """Do work in a transaction that it begins and commits, again if the connection breaks.
 
@@ -285,7 +290,7 @@ def _new_pool(conninfo: str) -> ConnectionPool[Any]:
     from psycopg_pool import ConnectionPool
 
     # What goes wrong reaches the caller as an error. Whoever wants the log sets one up.
-    logger = logging.getLogger("psycopg.pool")
+    logger = logging.getLogger("psycopg")  # its pool's logs, too
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     return ConnectionPool(

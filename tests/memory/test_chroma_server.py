@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -383,3 +384,21 @@ def test_a_server_that_hangs_is_asked_once(chroma_server: ChromaServer):
     finally:
         place.close()
     assert len(asked) == 1
+
+
+def test_a_folder_that_a_server_has_open_is_refused(tmp_path: Path):
+    server = ChromaServer(tmp_path / "folder")
+    server.start()
+    try:
+        open_pool(server.url("lanpo")).close()
+        with pytest.raises(PoolBusyError, match="is a Chroma server that has"):
+            open_pool(f"chroma:///{tmp_path}/folder")
+    finally:
+        server.stop()
+    open_pool(f"chroma:///{tmp_path}/folder", create=False).close()
+
+
+def test_a_pool_that_is_not_there_names_those_that_are(chroma_server: ChromaServer):
+    open_pool(chroma_server.url("that-is-there")).close()
+    with pytest.raises(PoolNotFoundError, match=r"Other pools there: .*'that-is-there'"):
+        open_pool(chroma_server.url("misspelt"), create=False)

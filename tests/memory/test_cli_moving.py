@@ -402,3 +402,27 @@ def test_addresses_are_printed_without_their_passwords(lanpo, pool, tmp_path, mo
         assert (ran.code, "hunter" in ran.out + ran.err) == (code, False), ran
         if arguments[0] != "export":
             assert "postgresql://me:***@localhost:1/db?password=***" in ran.out + ran.err
+
+
+def test_an_export_replaces_an_earlier_one_and_nothing_else(lanpo, pool, tmp_path):
+    mine = tmp_path / "rollouts.jsonl"
+    mine.write_text('{"problem": "p", "completion": "keep me"}\n')
+    one_line(lanpo("pool", "export", mine, "--pool", pool), str(mine), "is no export")
+    assert "keep me" in mine.read_text()
+    for _ in range(2):
+        assert lanpo("pool", "export", tmp_path / "new.jsonl", "--pool", pool).code == 0
+
+
+def test_a_file_with_no_items_of_its_format_makes_no_pool(lanpo, tmp_path):
+    file, new = tmp_path / "notes.txt", tmp_path / "new.db"
+    for text in ("", "just some words\n"):
+        file.write_text(text)
+        ran = lanpo("pool", "import", file, "--format", "ace", "--pool", new)
+        one_line(ran, "holds nothing that the format 'ace' reads")
+    assert not new.exists()
+
+
+def test_a_pool_is_not_imported_but_copied(lanpo, pool, tmp_path):
+    ran = lanpo("pool", "import", pool, "--pool", tmp_path / "new.db")
+    one_line(ran, "is a pool", "lanpo pool copy")
+    assert not (tmp_path / "new.db").exists()

@@ -138,22 +138,45 @@ def test_a_target_that_holds_something_else_is_refused_and_left_alone(
 ):
     target.write(batch_of(3, start=50), limits=NO_LIMITS)
     before = digest(target)
-    with pytest.raises(InvalidInputError, match="holds 12 records that are no beginning"):
+    with pytest.raises(InvalidInputError, match="holds 12 records that are not the first"):
         copy_pool(source, target)
     assert digest(target) == before
     copy_pool(source, target, restart=True)
     assert same(source, target)
 
 
-def test_a_source_that_changed_meanwhile_is_named(source: MemoryStore, target: SQLiteStore):
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_copy_follows_a_source_that_has_grown(
+    source: MemoryStore, target: SQLiteStore, interrupted: bool
+):
     def stop(done: int, of: int) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        copy_pool(source, target, chunk=7, progress=stop)
-    source.write(batch_of(1, start=99), limits=NO_LIMITS)
-    with pytest.raises(InvalidInputError, match="the source has changed"):
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            copy_pool(source, target, chunk=7, progress=stop)
+    else:
         copy_pool(source, target)
+    source.write(batch_of(2, start=99), limits=NO_LIMITS)
+    done = copy_pool(source, target)
+    assert done.there == (7 if interrupted else 120)
+    assert same(source, target)
+
+
+def test_a_source_that_lost_what_was_copied_is_refused(source: MemoryStore, target: SQLiteStore):
+    copy_pool(source, target)
+    source.write(Batch(deletions=(source.read("experience")[3].id,)), limits=NO_LIMITS)
+    before = digest(target)
+    with pytest.raises(InvalidInputError, match="has evicted or deleted some since"):
+        copy_pool(source, target)
+    assert digest(target) == before
+
+
+@pytest.mark.parametrize("pair", [("store", "pool"), ("pool", "store"), ("store", "path")])
+def test_what_is_no_store_is_named(pair: tuple[str, str], tmp_path: Path):
+    things = {"store": MemoryStore(), "pool": open_pool("memory:"), "path": tmp_path / "x.db"}
+    with pytest.raises(InvalidInputError, match="a copy is from store to store, got a"):
+        copy_pool(*(things[name] for name in pair))
 
 
 def test_a_pool_is_not_copied_onto_itself_whatever_it_is_called(
@@ -179,7 +202,7 @@ def test_what_somebody_wrote_to_an_unfinished_copy_is_not_gone_on_behind(
         copy_pool(source, target, chunk=7, progress=stop)
     target.write(batch_of(1, start=500), limits=NO_LIMITS)
     before = digest(target)
-    with pytest.raises(InvalidInputError, match="holds 11 records that are no beginning"):
+    with pytest.raises(InvalidInputError, match="holds 11 records that are not the first"):
         copy_pool(source, target)
     assert digest(target) == before
 

@@ -290,6 +290,8 @@ def no_utf8(folder):
         (flipped, "failures.parquet is damaged"),
         (of_another, "exposures.parquet is damaged"),
         (lambda f: (f / "exposures.parquet").unlink(), "exposures.parquet: No such file"),
+        (lambda f: (f / "problems.parquet").unlink(), "problems.parquet: No such file"),
+        (lambda f: (f / "problems.parquet").write_bytes(b"x"), "problems.parquet is damaged"),
         (lambda f: (f / "pool.json").unlink(), "without a pool.json"),
         (lambda f: (f / "pool.json").write_text("{"), "pool.json"),
         (lambda f: (f / "pool.json").write_text("[]"), "not that of a pool"),
