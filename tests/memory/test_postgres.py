@@ -35,6 +35,7 @@ from lanpo_memory.errors import (
 )
 from lanpo_memory.stores import MemoryStore, SQLiteStore
 from lanpo_memory.stores.postgres import PostgresStore
+from lanpo_memory.testing import HashingEmbedder
 from lanpo_memory.types import Changes, FailedAnswer, Promise
 from tests.memory.postgres_server import postgres_server, postgres_url, run
 
@@ -551,4 +552,29 @@ def many(n: int) -> Batch:
             Experience(problem=problem, thoughts=f"{i}", metadata=ExperienceMetadata(step=i))
             for i in range(n)
         )
+    )
+
+
+def test_vectors_are_kept_in_half_the_bytes_and_come_back_the_same(postgres_url: str):
+    problems = [Problem(text=f"{n} red apples and {n} green pears") for n in range(20)]
+    lessons = [Experience(problem=p, thoughts="Count.") for p in problems]
+    asked = [Problem(text="3 red apples"), Problem(text="green pears")]
+    with open_pool(postgres_url, embedder=HashingEmbedder(dim=48)) as pool:
+        pool.add(lessons)
+        fresh = [[(h.experience.id, h.similarity) for h in hits] for hits in pool.retrieve(asked)]
+    sizes = {size for (size,) in run(postgres_url, "SELECT length(value) FROM lanpo.cached")}
+    assert 2 * 48 in sizes
+    assert 4 * 48 not in sizes
+    with open_pool(postgres_url, embedder=HashingEmbedder(dim=48)) as pool:
+        again = [[(h.experience.id, h.similarity) for h in hits] for hits in pool.retrieve(asked)]
+    assert again == fresh
+    with open_pool("memory:", embedder=HashingEmbedder(dim=48)) as plain:
+        plain.add(lessons)
+        exact = [[h.similarity for h in hits] for hits in plain.retrieve(asked)]
+    found = [[similarity for _, similarity in hits] for hits in fresh]
+    assert (
+        max(
+            abs(a - b) for x, y in zip(exact, found, strict=True) for a, b in zip(x, y, strict=True)
+        )
+        < 1e-3
     )
