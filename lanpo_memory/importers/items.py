@@ -33,8 +33,9 @@ _PITFALL = re.compile(r"\b(mistakes?|pitfalls?|avoid|anti[ -]?patterns?)\b", re.
 class Item:
     """What a format found: where it stands, what it says, and when that is of use.
 
-    `fields` is everything else there is about it, `created` when it was made: seconds since the
-    epoch, or a date in ISO 8601. A `fault` says why there is nothing.
+    `key` is what its format calls the content. `fields` is everything else there is about it,
+    `created` when it was made: seconds since the epoch, or a date in ISO 8601. A `fault` says why
+    there is nothing.
     """
 
     line: int
@@ -44,6 +45,7 @@ class Item:
     created: Any = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
+    key: str = "content"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def _refused(
 
 
 def _experience(item: Item, extra: Mapping[str, Scalar], source: str) -> Experience:
+    if item.content is None:
+        raise BadLineError(f"there is no {item.key!r} in it; is it of another format?")
     content = _string("the content", item.content)
     when = "" if item.when is None else _string("'when_to_use'", item.when)
     if not content.strip():

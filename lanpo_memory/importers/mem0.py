@@ -33,4 +33,5 @@ def _item(row: Row) -> Item:
         pitfall=says_pitfall(inner.get("category"), inner.get("type")),
         created=row.value.get("created_at"),
         fields=merged(row.value, without=("memory", "when_to_use")),
+        key="memory",
     )

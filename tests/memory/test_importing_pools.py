@@ -279,7 +279,7 @@ def test_a_time_is_kept_where_there_is_one(read, created, seconds):
         ([1], "failed", "not a JSON object but a list"),
         (7, "failed", "not a JSON object but a number"),
         (None, "failed", "not a JSON object but null"),
-        ({}, "failed", "the content is not a string but null"),
+        ({}, "failed", "there is no 'memory' in it; is it of another format?"),
         ({"memory": ["x"]}, "failed", "the content is not a string but a list"),
         ({"memory": "x", "when_to_use": 7}, "failed", "'when_to_use' is not a string"),
         ({"memory": " \n"}, "rejected", "the content is empty"),
