@@ -299,7 +299,8 @@ def test_a_bad_item_names_file_line_and_fault_and_costs_only_itself(read, row, s
     raw = row if isinstance(row, bytes) else in_lines(row).encode()
     before, bad, after = read(b"\n".join([in_lines(MEM0).encode(), raw, in_lines(MEM0).encode()]),
                               "mem0")  # fmt: skip
-    assert before.experience == after.experience != None  # noqa: E711
+    assert before.experience is not None
+    assert before.experience == after.experience
     assert (bad.experience, bad.line, bad.status) == (None, 2, status)
     assert f"{bad.path}, line 2: " in bad.error
     assert fault in bad.error
