@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated
 
 import typer
@@ -50,3 +51,8 @@ def train(
     pool = shown(trainer.args.pool)
     console.print(f"model {trainer.args.output_dir}, pool {pool}", soft_wrap=True)
     console.print(f"look at it: {program()} pool stats --pool {pool}", soft_wrap=True)
+    trainer.accelerator.end_training()
+    # With several processes the last reference to their group joins gloo's threads. It must go
+    # while there is an interpreter: a thread that frees a tensor after its end aborts the process.
+    del trainer
+    gc.collect()

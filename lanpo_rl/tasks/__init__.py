@@ -1,13 +1,16 @@
 """Tasks for the tiny policy: problems made from a seed, with their answers kept aside."""
 
-from lanpo_rl.tasks.base import Example, Split, Task, boxed_reward
+from lanpo_rl.tasks.base import LEVELS, SPLITS, Example, Level, Split, Task, boxed_reward
 from lanpo_rl.tasks.chains import make_chains
 from lanpo_rl.tasks.hidden_constants import LEXICAL_GAMMA, HiddenConstants, make_hidden_constants
 
 __all__ = [
+    "LEVELS",
     "LEXICAL_GAMMA",
+    "SPLITS",
     "Example",
     "HiddenConstants",
+    "Level",
     "Split",
     "Task",
     "boxed_reward",

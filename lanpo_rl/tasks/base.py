@@ -1,12 +1,13 @@
-"""What a task is: problems with answers kept beside them, in two splits that share none."""
+"""What a task is: problems with answers kept beside them, in splits that share none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from lanpo_memory.errors import ConfigError
+from lanpo_memory.protocols import SolvePrompts
 from lanpo_memory.types import Problem
 from lanpo_rl.tiny.alphabet import boxed_answer
 from lanpo_rl.tiny.prompts import TinyPrompts
@@ -14,9 +15,12 @@ from lanpo_rl.tiny.prompts import TinyPrompts
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["Example", "Split", "Task", "boxed_reward"]
+__all__ = ["LEVELS", "SPLITS", "Example", "Level", "Split", "Task", "boxed_reward", "check_level"]
 
-Split = Literal["train", "held_out"]
+Split = Literal["train", "held_out", "shifted"]
+Level = Literal["easy", "normal", "hard"]
+SPLITS: tuple[Split, ...] = ("train", "held_out", "shifted")
+LEVELS: tuple[Level, ...] = ("easy", "normal", "hard")
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,33 @@ def boxed_reward(completion: str, answer: str) -> float:
     return float(boxed_answer(completion) == answer)
 
 
+def check_level(level: Level) -> None:
+    """Refuse a level of difficulty that there is not.
+
+    Raises:
+        ConfigError: it is none of `LEVELS`.
+    """
+    if level not in LEVELS:
+        raise ConfigError(f"no level {level!r}; there are {', '.join(LEVELS)}")
+
+
 @dataclass(frozen=True)
 class Task:
-    """A family of problems made from a seed: what to train on, and what to measure on."""
+    """A family of problems made from a seed: what to train on, and what to measure on.
+
+    Attributes:
+        name: of the task.
+        train: what is trained on.
+        held_out: other problems of the same kind.
+        shifted: problems further away: of families never met, or longer ones.
+        prompts: how a problem is put, and how an answer is read.
+    """
 
     name: str
     train: Sequence[Example]
     held_out: Sequence[Example]
+    shifted: Sequence[Example] = ()
+    prompts: SolvePrompts = field(default_factory=TinyPrompts, compare=False, repr=False)
 
     def reward(self, completion: str, answer: str) -> float:
         """Return the task reward, 0.0 or 1.0."""
@@ -54,9 +78,10 @@ class Task:
         Raises:
             ConfigError: there is no such split.
         """
-        if split not in ("train", "held_out"):
-            raise ConfigError(f"no split {split!r}; there are 'train' and 'held_out'")
-        return self.train if split == "train" else self.held_out
+        if split not in SPLITS:
+            raise ConfigError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        found: Sequence[Example] = getattr(self, split)
+        return found
 
     def dataset(self, split: Split) -> Dataset:
         """Return a split as a dataset for a trainer.
@@ -65,10 +90,9 @@ class Task:
         """
         from datasets import Dataset
 
-        prompts = TinyPrompts()
         rows = [
             {
-                "prompt": prompts.solve(example.problem),
+                "prompt": self.prompts.solve(example.problem),
                 "problem": example.problem.text,
                 "problem_id": example.problem.id,
                 "family": example.problem.family,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.types import Problem
-from lanpo_rl.tasks.base import Example, Task
+from lanpo_rl.tasks.base import Example, Level, Task, check_level
 from lanpo_rl.tiny.alphabet import BOX, OPERATORS
 
 __all__ = [
@@ -35,6 +35,7 @@ Belief = Callable[[str, int], int]
 """What somebody holds operator(digit) to be."""
 
 _LENGTH = 4
+_LENGTHS: dict[Level, int] = {"easy": 3, "normal": _LENGTH, "hard": 6}
 
 
 def apply_operator(operator: str, digit: int) -> int:
@@ -100,13 +101,29 @@ def _boxed(written: Sequence[str], steps: Sequence[Step], answer: int | None) ->
 
 
 def make_chains(
-    seed: int = 0, *, train_size: int = 200, held_out_size: int = 300, length: int = _LENGTH
+    seed: int = 0,
+    *,
+    train_size: int = 200,
+    held_out_size: int = 300,
+    length: int | None = None,
+    level: Level = "normal",
 ) -> Task:
     """Make the task: distinct chains over the same operators, drawn from the seed.
+
+    The shifted problems are two operators longer.
+
+    Args:
+        seed: of everything.
+        train_size: chains to train on.
+        held_out_size: chains to measure on; as many are shifted, 200 at most.
+        length: operators of a chain; by default what the level says (3, 4 or 6).
+        level: of difficulty.
 
     Raises:
         ConfigError: there are not comfortably enough chains of that length.
     """
+    check_level(level)
+    length = _LENGTHS[level] if length is None else length
     size = train_size + held_out_size
     if length < 1 or 2 * size > 10 * len(OPERATORS) ** length:
         raise ConfigError(f"too few chains of length {length} for {size} distinct problems")
@@ -116,7 +133,21 @@ def make_chains(
         chain = draw_chain(rng, length)
         drawn.setdefault(chain, _example(chain))
     examples = tuple(drawn.values())
-    return Task("chains", examples[:train_size], examples[train_size:])
+    return Task(
+        "chains",
+        train=examples[:train_size],
+        held_out=examples[train_size:],
+        shifted=_longer(seed, length + 2, min(200, held_out_size)),
+    )
+
+
+def _longer(seed: int, length: int, size: int) -> tuple[Example, ...]:
+    rng = random.Random(f"chains {seed} shifted")
+    found: dict[Chain, Example] = {}
+    while len(found) < size:
+        chain = draw_chain(rng, length)
+        found.setdefault(chain, _example(chain))
+    return tuple(found.values())
 
 
 def _example(chain: Chain) -> Example:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.types import Problem
-from lanpo_rl.tasks.base import Example, Task
+from lanpo_rl.tasks.base import Example, Level, Task, check_level
 from lanpo_rl.tiny.alphabet import BOX, CONSTANTS, NAMES
 
 __all__ = [
@@ -36,6 +36,7 @@ Measured on random pools of 8 to 1,024 training problems: pairs of one family li
 """
 
 _DIGITS = 10
+_FAMILIES: dict[Level, int] = {"easy": 8, "normal": 16, "hard": 32}
 
 
 def problem_text(name: str, a: int, b: int) -> str:
@@ -69,15 +70,28 @@ class HiddenConstants(Task):
 
 
 def make_hidden_constants(
-    seed: int = 0, *, families: int = 16, held_out_per_family: int = 20
+    seed: int = 0,
+    *,
+    families: int | None = None,
+    held_out_per_family: int = 20,
+    level: Level = "normal",
 ) -> HiddenConstants:
     """Make the task: names, constants, splits and order all follow from the seed.
 
-    Each family has 100 problems, one for each pair of digits.
+    Each family has 100 problems, one for each pair of digits. The shifted problems are of families
+    that are never trained on: whoever knows their constants has seen an answer.
+
+    Args:
+        seed: of everything.
+        families: how many hide a constant; by default what the level says (8, 16 or 32).
+        held_out_per_family: problems of each family that are not trained on.
+        level: of difficulty.
 
     Raises:
         ConfigError: more families than names, or nothing left to train on.
     """
+    check_level(level)
+    families = _FAMILIES[level] if families is None else families
     if not 1 <= families <= len(NAMES):
         raise ConfigError(f"families must be 1 to {len(NAMES)}, not {families}")
     if not 0 <= held_out_per_family < _DIGITS**2:
@@ -93,7 +107,24 @@ def make_hidden_constants(
         train += examples[held_out_per_family:]
     rng.shuffle(train)
     rng.shuffle(held_out)
-    return HiddenConstants("hidden_constants", tuple(train), tuple(held_out), rule)
+    return HiddenConstants(
+        "hidden_constants", tuple(train), tuple(held_out), _strangers(seed, rule), rule=rule
+    )
+
+
+def _strangers(seed: int, rule: Mapping[str, int]) -> tuple[Example, ...]:
+    """Problems of other families: as many of each as there are held-out ones by default."""
+    rng = random.Random(f"hidden constants {seed} shifted")
+    names = rng.sample(
+        [name for name in NAMES if name not in rule], k=min(8, len(NAMES) - len(rule))
+    )
+    found = [
+        example
+        for name, constant in zip(names, _spread(len(names), rng), strict=True)
+        for example in rng.sample(_family(name, constant), 20)
+    ]
+    rng.shuffle(found)
+    return tuple(found)
 
 
 def _spread(count: int, rng: random.Random) -> list[int]:

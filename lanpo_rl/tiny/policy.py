@@ -14,7 +14,7 @@ from lanpo_rl.tiny.tokenizer import build_tokenizer
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 __all__ = [
     "WEIGHTS",
@@ -29,16 +29,13 @@ __all__ = [
 WEIGHTS = Path(__file__).with_name("seeded.safetensors")
 """The shipped weights, made by `lanpo_rl.seeding.seed_tiny_policy()`."""
 
-_TIED = "lm_head.weight"  # the same tensor as the input embedding: stored once
-_ALPHABET = fingerprint(*VOCABULARY)
-
 
 def load_tokenizer() -> PreTrainedTokenizerFast:
     """Return the tokenizer that belongs to the shipped weights."""
     return build_tokenizer()
 
 
-def load_policy(weights: Path = WEIGHTS) -> Qwen2ForCausalLM:
+def load_policy(weights: Path = WEIGHTS) -> PreTrainedModel:
     """Return a fresh copy of the seeded policy (float32, on the CPU, in evaluation mode).
 
     Raises:
@@ -50,7 +47,7 @@ def load_policy(weights: Path = WEIGHTS) -> Qwen2ForCausalLM:
     return model
 
 
-def save_policy(folder: Path, model: Qwen2ForCausalLM | None = None) -> Path:
+def save_policy(folder: Path, model: PreTrainedModel | None = None) -> Path:
     """Write a model (default: the shipped one) and its tokenizer as a Hugging Face folder.
 
     Code that wants a path can then use it. Still pass the tokenizer itself along, as
@@ -62,33 +59,51 @@ def save_policy(folder: Path, model: Qwen2ForCausalLM | None = None) -> Path:
     return folder
 
 
-def write_weights(model: Qwen2ForCausalLM, path: Path) -> None:
+def write_weights(
+    model: PreTrainedModel, path: Path, vocabulary: Sequence[str] = VOCABULARY
+) -> None:
     """Write a model's weights, each tensor once, with the mark of the alphabet they belong to."""
     from safetensors.torch import save_file
 
-    tensors = {k: v.contiguous() for k, v in model.state_dict().items() if k != _TIED}
-    save_file(tensors, path, metadata={"format": "pt", "alphabet": _ALPHABET})
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        if not any(tensor is known or _shared(tensor, known) for known in tensors.values()):
+            tensors[name] = tensor.contiguous()
+    about = {"format": "pt", "alphabet": fingerprint(*vocabulary)}
+    save_file(tensors, path, metadata=about)
 
 
-def read_weights(model: Qwen2ForCausalLM, path: Path) -> None:
+def read_weights(
+    model: PreTrainedModel, path: Path, vocabulary: Sequence[str] = VOCABULARY
+) -> None:
     """Fill a model with weights from `write_weights`.
 
     Raises:
-        ConfigError: the weights were made for another alphabet.
+        ConfigError: the weights were made for another alphabet or network.
     """
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        if (file.metadata() or {}).get("alphabet") != _ALPHABET:
+        if (file.metadata() or {}).get("alphabet") != fingerprint(*vocabulary):
             raise ConfigError(
                 f"{path} was made for another alphabet; make it anew with seed_tiny_policy()"
             )
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-    model.load_state_dict({**tensors, _TIED: tensors["model.embed_tokens.weight"]})
+    own = model.state_dict()
+    alike = all(name in own and own[name].shape == tensors[name].shape for name in tensors)
+    missing = [name for name in own if name not in tensors]
+    shared = all(any(_shared(own[name], own[t]) for t in tensors if t in own) for name in missing)
+    if not (alike and shared):
+        raise ConfigError(f"{path} holds the weights of another network than {type(model)}")
+    model.load_state_dict(tensors, strict=False)  # what is missing shares a tensor that is there
+
+
+def _shared(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr()
 
 
 def generate_texts(
-    model: Qwen2ForCausalLM,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[Messages],
     *,

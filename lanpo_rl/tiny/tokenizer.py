@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lanpo_rl.tiny.alphabet import SPECIAL_TOKENS, VOCABULARY
@@ -23,7 +24,7 @@ CHAT_TEMPLATE = (
 _PIECES = r"\\boxed\{|[a-z]+|[+*-]\d(?!\d)|."
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(vocabulary: Sequence[str] = VOCABULARY) -> PreTrainedTokenizerFast:
     """Build the tokenizer. Texts of the alphabet survive encoding and decoding unchanged.
 
     Hand it on as it is (`processing_class=` in TRL): `AutoTokenizer` replaces the pre-tokenizer
@@ -33,8 +34,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     special = SPECIAL_TOKENS
-    vocabulary = {token: i for i, token in enumerate(VOCABULARY)}
-    backend = Tokenizer(models.WordLevel(vocabulary, unk_token=special["unk"]))
+    numbers = {token: i for i, token in enumerate(vocabulary)}
+    backend = Tokenizer(models.WordLevel(numbers, unk_token=special["unk"]))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), "isolated")
     backend.decoder = decoders.Fuse()
     build: Any = PreTrainedTokenizerFast  # its constructor is not typed

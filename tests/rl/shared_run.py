@@ -5,6 +5,7 @@ After every step rank 0 writes ``step-N.json`` with its pool's digest, then wait
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -83,9 +84,11 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         callbacks=[waits],
     )
     trainer.train()
-    # Left to the end of the interpreter, gloo's threads now and then abort it.
     trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    # The last reference to the group, which joins gloo's threads, must go while there is an
+    # interpreter: a thread that frees a tensor after its end aborts the process.
+    gc.collect()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lanpo_rl.seeding import draw_lessons, measure_skills, seed_tiny_policy
-from lanpo_rl.seeding import tiny_skills as seeding
+from lanpo_rl.seeding.tiny_skills import chains, training
 from lanpo_rl.tasks.chains import apply_operator
 from lanpo_rl.tiny import load_policy, load_tokenizer
 from lanpo_rl.tiny.alphabet import OPERATORS, boxed_answer
@@ -29,19 +29,17 @@ def test_lessons_follow_from_the_random_state_and_cover_all_skills():
 
 def test_the_solver_is_systematically_wrong_on_the_mistaken_facts():
     wrong = [
-        fact for fact in FACTS if beliefs(seeding._solver_belief, fact)[apply_operator(*fact)] < 100
+        fact for fact in FACTS if beliefs(chains.solver_belief, fact)[apply_operator(*fact)] < 100
     ]
-    assert len(wrong) == round(seeding.MISTAKEN * len(FACTS))
+    assert len(wrong) == round(chains.MISTAKEN * len(FACTS))
 
 
 def test_the_check_is_wrong_on_fewer_facts_and_only_on_those():
     wrong = {
-        fact
-        for fact in FACTS
-        if beliefs(seeding._checker_belief, fact)[apply_operator(*fact)] < 200
+        fact for fact in FACTS if beliefs(chains.checker_belief, fact)[apply_operator(*fact)] < 200
     }
-    assert wrong == seeding._BLIND_SPOTS < set(seeding._WRONG)
-    assert len(wrong) == round(seeding.BLIND * len(seeding._WRONG))
+    assert wrong == chains.BLIND_SPOTS < set(chains.WRONG)
+    assert len(wrong) == round(chains.BLIND * len(chains.WRONG))
 
 
 def test_a_few_steps_of_seeding_repeat_exactly_and_report_progress():
@@ -62,7 +60,7 @@ def test_the_size_of_micro_batches_does_not_change_the_gradient():
     tokenizer, lessons = load_tokenizer(), draw_lessons(16, random.Random(0))
     models = [build_model(tokenizer), build_model(tokenizer)]
     losses = [
-        seeding._accumulate(model, tokenizer, lessons, parts)
+        training._accumulate(model, tokenizer, lessons, parts)
         for model, parts in zip(models, (1, 4), strict=True)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -108,9 +109,11 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     }
     rank = trainer.accelerator.process_index
     (folder / f"rank{rank}.json").write_text(json.dumps(result), encoding="utf-8")
-    # Left to the end of the interpreter, gloo's threads now and then abort it.
     trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})
+    # The last reference to the group, which joins gloo's threads, must go while there is an
+    # interpreter: a thread that frees a tensor after its end aborts the process.
+    gc.collect()

@@ -1,0 +1,123 @@
+"""Policies that are made on demand: what each is taught, and where it is kept once it is made."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lanpo_memory.types import fingerprint
+from lanpo_rl.seeding.tiny_skills.drawing import Mixture
+from lanpo_rl.seeding.tiny_skills.training import SHIPPED_SKILLS, STEPS, Progress, seed_tiny_policy
+from lanpo_rl.tiny.alphabet import VOCABULARY
+from lanpo_rl.tiny.model import Family, Size, build_model
+from lanpo_rl.tiny.policy import WEIGHTS, read_weights, write_weights
+from lanpo_rl.tiny.tokenizer import build_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+__all__ = ["SHIPPED", "SeededPolicy"]
+
+
+@dataclass(frozen=True)
+class SeededPolicy:
+    """A recipe for a tiny policy: network, alphabet, and what it is taught before any training.
+
+    Attributes:
+        name: of the file.
+        skills: what it is taught, each with its weight.
+        vocabulary: every token it knows.
+        family: of the network.
+        size: of the network.
+        steps: of supervised training.
+        batch_size: lessons a step.
+        learning_rate: at the top of its schedule.
+        seed: of weights and lessons.
+
+    >>> SeededPolicy("tiny").parameters
+    474752
+    """
+
+    name: str
+    skills: Mixture = SHIPPED_SKILLS
+    vocabulary: Sequence[str] = field(default=VOCABULARY, repr=False)
+    family: Family = "qwen2"
+    size: Size = "small"
+    steps: int = STEPS
+    batch_size: int = 80
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the recipe, the code of its skills included (that of their modules)."""
+        modules = {inspect.getmodule(draw) for draw, _ in self.skills}
+        sources = sorted(inspect.getsource(module) for module in modules if module is not None)
+        weights = [f"{draw.__module__}.{draw.__qualname__} {share}" for draw, share in self.skills]
+        numbers = (self.steps, self.batch_size, self.learning_rate, self.seed)
+        about = [self.family, self.size, *map(str, numbers), *self.vocabulary]
+        return fingerprint(*about, *weights, *sources)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        return int(self._blank().num_parameters())
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Return its tokenizer."""
+        return build_tokenizer(self.vocabulary)
+
+    def path(self, folder: Path) -> Path:
+        """Where its weights are kept in a folder of policies."""
+        return folder / f"{self.name}-{self.fingerprint[:12]}.safetensors"
+
+    def is_made(self, folder: Path) -> bool:
+        """Whether `load` finds its weights."""
+        return self.path(folder).is_file()
+
+    def make(self, folder: Path, progress: Progress | None = None) -> Path:
+        """Train it, unless that was done, and return the path of its weights."""
+        path = self.path(folder)
+        if path.is_file():
+            return path
+        model = seed_tiny_policy(
+            steps=self.steps,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            skills=self.skills,
+            vocabulary=self.vocabulary,
+            family=self.family,
+            size=self.size,
+            progress=progress,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        write_weights(model, part, self.vocabulary)
+        part.replace(path)
+        return path
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        """Return a fresh copy of the policy that `make` left in a folder."""
+        model = self._blank()
+        read_weights(model, self.path(folder), self.vocabulary)
+        model.train(mode=False)
+        return model
+
+    def _blank(self) -> PreTrainedModel:
+        return build_model(self.tokenizer(), seed=self.seed, family=self.family, size=self.size)
+
+
+class _Shipped(SeededPolicy):
+    """The policy that comes with the package."""
+
+    def path(self, folder: Path) -> Path:
+        return WEIGHTS
+
+
+SHIPPED = _Shipped("shipped")
+"""The policy that comes with the package: nothing has to be made."""
