@@ -12,7 +12,8 @@ import torch
 from lanpo_memory.errors import ConfigError
 from lanpo_rl.study.arms import GRPO, MEMORY_ONLY, PAPER, RECOMMENDED, Arm
 from lanpo_rl.study.report import Row, draw_curves, write_results
-from lanpo_rl.study.run import ArmResult, OnStep, run_arm
+from lanpo_rl.study.results import ArmResult
+from lanpo_rl.study.run import OnStep, run_arm
 from lanpo_rl.tasks import make_hidden_constants
 
 __all__ = ["DEMO_ARMS", "Demo", "rows_of", "run_demo"]

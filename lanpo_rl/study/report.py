@@ -14,7 +14,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from lanpo_rl.study.run import ArmResult
+from lanpo_rl.study.results import ArmResult
 
 __all__ = ["Row", "draw_curves", "machine", "markdown", "table", "versions", "write_results"]
 

@@ -6,7 +6,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,61 +21,16 @@ from lanpo_rl.evaluation import evaluate
 from lanpo_rl.memory import build_memory
 from lanpo_rl.rewards import as_reward
 from lanpo_rl.study.arms import Arm, toy_config
+from lanpo_rl.study.results import ArmResult, Point
 from lanpo_rl.tasks import Task
 from lanpo_rl.tiny import TinyPrompts, load_policy, load_tokenizer
 from lanpo_rl.trainer import LanpoTrainer
 
-__all__ = ["ArmResult", "Point", "run_arm"]
+__all__ = ["OnStep", "run_arm"]
 
 _STAGES = ("retrieve", "judge", "generate", "reward", "summarise", "persist")
 OnStep = Callable[[int, int, str], None]
 """Told after each step: step, steps in all, what is going on."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One evaluation: after `step` steps, `tokens` generated tokens and `seconds` of training."""
-
-    step: int
-    tokens: int
-    seconds: float
-    zero_shot: float
-    with_memory: float
-    guided: float
-    right_family: float | None
-
-
-@dataclass
-class ArmResult:
-    """Everything measured on one arm and seed."""
-
-    arm: str
-    label: str
-    seed: int
-    settings: dict[str, Any]
-    curve: list[Point] = field(default_factory=list)
-    stage_seconds: dict[str, float] = field(default_factory=dict)
-    pool: dict[str, Any] = field(default_factory=dict)
-    pool_digest: str = ""
-    log: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def last(self) -> Point:
-        """The evaluation after the last step."""
-        return self.curve[-1]
-
-    def mean(self, metric: str, first: int = 1, last: int | None = None) -> float | None:
-        """Mean of a logged metric over steps `first` to `last`, both included."""
-        values = [
-            row[metric]
-            for row in self.log
-            if metric in row and first <= row["step"] <= (last or row["step"])
-        ]
-        return sum(values) / len(values) if values else None
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for a results file."""
-        return asdict(self)
 
 
 def run_arm(

@@ -21,7 +21,7 @@ from lanpo_rl.study import demo as demo_module
 from lanpo_rl.study.arms import GRPO, MEMORY_ONLY, PAPER, RECOMMENDED, toy_config
 from lanpo_rl.study.demo import DEMO_ARMS, Demo, rows_of, run_demo
 from lanpo_rl.study.report import markdown, table, versions
-from lanpo_rl.study.run import ArmResult, Point
+from lanpo_rl.study.results import ArmResult, Point
 from lanpo_rl.tasks import make_hidden_constants
 
 COLUMNS = ["arm", "zero-shot", "with memory", "right family", "tokens", "seconds"]

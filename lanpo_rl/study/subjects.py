@@ -1,0 +1,36 @@
+"""What arms are compared on: a task, the policy that begins, and how rollouts are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lanpo_memory.types import SolveMode
+from lanpo_rl.seeding.tiny_skills.policies import SeededPolicy
+from lanpo_rl.tasks import Task
+
+__all__ = ["Subject"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A task with a policy.
+
+    Attributes:
+        name: of the subject; the task's, and the policy's where there are several.
+        label: its name for people.
+        make: the task of a seed.
+        policy: where training begins.
+        settings: of every run on it, such as the longest completion.
+        modes: inference modes that mean something on it.
+        answer_tokens: longest answer when it is evaluated.
+    """
+
+    name: str
+    label: str
+    make: Callable[[int], Task]
+    policy: SeededPolicy
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    modes: tuple[SolveMode, ...] = ("zero_shot", "retrieval")
+    answer_tokens: int = 24
