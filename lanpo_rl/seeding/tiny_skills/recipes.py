@@ -1,4 +1,4 @@
-"""The policies that studies begin with, besides the shipped one; each is made where it is needed."""
+"""Policies that studies begin with besides the shipped one; each is made where it is needed."""
 
 from __future__ import annotations
 
