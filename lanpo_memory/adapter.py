@@ -188,13 +188,14 @@ class PoolAdapter:
             occurrences[problem.id] += 1
             fresh = attempts[i] if attempts is not None else None
             wish = wanted[i] if wanted is not None else None
-            draws = self._coin(problem, step) if wish is None else wish
+            draws = self.draws(problem, step) if wish is None else wish
             kind = self._kind(problem, step) if draws else "none"
             attempt = fresh if kind == "intra" else None
             items.append(_Item(problem, seed, kind, attempt))
         return items
 
-    def _coin(self, problem: Problem, step: int) -> bool:
+    def draws(self, problem: Problem, step: int) -> bool:
+        """Whether the coin of a step has a problem draw guidance."""
         return uniform(self._seed, step, problem.id) < self._ratio(step)
 
     def _kind(self, problem: Problem, step: int) -> Literal["inter", "intra", "none"]:

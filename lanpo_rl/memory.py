@@ -22,6 +22,9 @@ def build_memory(
     *,
     prompts: Prompts,
     pool: ExperiencePool | None = None,
+    relevance: Relevance | None = None,
+    summarizer: Summarizer | None = None,
+    admission: Admission | None = None,
     count_tokens: Callable[[str], int] = approximate_tokens,
     prompt_tokens: Callable[[Problem], int] | None = None,
 ) -> PoolAdapter:
@@ -34,6 +37,9 @@ def build_memory(
         config: what the run is to be.
         prompts: the language of the roles.
         pool: in place of the one that `config` names.
+        relevance: in place of the judge that it names.
+        summarizer: in place of the one that it names.
+        admission: which rollouts are summarised, in place of what it says.
         count_tokens: how long a text is.
         prompt_tokens: how long a problem's bare prompt is, for `max_prompt_tokens`.
 
@@ -45,7 +51,7 @@ def build_memory(
     guide = Guide(
         pool,
         prompts=prompts,
-        relevance=_judge(config, pool),
+        relevance=_judge(config, pool) if relevance is None else relevance,
         gamma=config.gamma,
         drop_templates=config.drop_templates,
         weight=config.retrieval_weight,  # type: ignore[arg-type]
@@ -59,11 +65,11 @@ def build_memory(
     return PoolAdapter(
         pool,
         guide=guide,
-        summarizer=build_summarizer(config, prompts=prompts),
+        summarizer=build_summarizer(config, prompts=prompts) if summarizer is None else summarizer,
         mode=config.mode,  # type: ignore[arg-type]
         feedback_ratio=config.ratio,
         intra_share=config.intra_share,
-        admission=_admission(config),
+        admission=_admission(config) if admission is None else admission,
         seed=config.seed,
         # A gate guides where scratch rollouts happened to fail: the difference flatters guidance.
         randomised=config.group_layout == "mixed" and not config.outcome_gated,

@@ -14,7 +14,7 @@ from lanpo_rl.study.arms import GRPO, MEMORY_ONLY, PAPER, RECOMMENDED, Arm
 from lanpo_rl.study.report import Row, draw_curves, write_results
 from lanpo_rl.study.results import ArmResult
 from lanpo_rl.study.run import OnStep, run_arm
-from lanpo_rl.tasks import make_hidden_constants
+from lanpo_rl.study.subjects import CONSTANTS_SUBJECT
 
 __all__ = ["DEMO_ARMS", "Demo", "rows_of", "run_demo"]
 
@@ -53,15 +53,15 @@ def run_demo(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several threads are slower on matrices this small
     try:
-        task = make_hidden_constants(seed)
         results = tuple(
             run_arm(
                 arm,
-                task,
+                CONSTANTS_SUBJECT,
                 seed=seed,
                 steps=steps,
                 folder=folder / arm.name,
                 evaluate_every=evaluate_every,
+                final=False,
                 on_step=lambda step, total, what, arm=arm: on_step(  # type: ignore[misc]
                     step, total, f"{arm.label}: {what}"
                 ),
@@ -81,7 +81,7 @@ def run_demo(
         json=write_results(
             folder / "results.json",
             results,
-            task=task.name,
+            task="hidden_constants",
             seed=seed,
             seconds=round(seconds, 1),
             table=list(rows),

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lanpo_memory.types import SolveMode
-from lanpo_rl.seeding.tiny_skills.policies import SeededPolicy
-from lanpo_rl.tasks import Task
+from lanpo_rl.seeding.tiny_skills.policies import SHIPPED, SeededPolicy
+from lanpo_rl.tasks import Task, make_hidden_constants
 
-__all__ = ["Subject"]
+__all__ = ["CONSTANTS_SUBJECT", "Subject"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Subject:
         settings: of every run on it, such as the longest completion.
         modes: inference modes that mean something on it.
         answer_tokens: longest answer when it is evaluated.
+        problems: how many of a split the final evaluation asks.
+        samples: how often it asks each.
     """
 
     name: str
@@ -34,3 +36,8 @@ class Subject:
     settings: Mapping[str, Any] = field(default_factory=dict)
     modes: tuple[SolveMode, ...] = ("zero_shot", "retrieval")
     answer_tokens: int = 24
+    problems: int = 160
+    samples: int = 4
+
+
+CONSTANTS_SUBJECT = Subject("constants", "hidden constants", make_hidden_constants, SHIPPED)
