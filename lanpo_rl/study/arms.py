@@ -13,7 +13,6 @@ from lanpo_rl.seeding.tiny_skills.recipes import CONSTANTS_UNSEEDED
 from lanpo_rl.study.controls import (
     Control,
     FrozenPoolControl,
-    LeakyControl,
     OracleControl,
     PlaceboControl,
     RawSolutionsControl,
@@ -23,7 +22,19 @@ from lanpo_rl.tasks.hidden_constants import LEXICAL_GAMMA
 if TYPE_CHECKING:
     from lanpo_rl.study.subjects import Subject
 
-__all__ = ["GRPO", "MEMORY_ONLY", "PAPER", "RECOMMENDED", "Arm", "arm_config", "toy_config"]
+__all__ = [
+    "FROM_PAPER",
+    "FROM_RECOMMENDED",
+    "GRPO",
+    "GRPO_MATCHED",
+    "MEMORY_ONLY",
+    "NO_RL",
+    "PAPER",
+    "RECOMMENDED",
+    "Arm",
+    "arm_config",
+    "toy_config",
+]
 
 Schedule = Literal["constant", "warmup_stable_decay"]
 
@@ -90,7 +101,6 @@ GRPO_MATCHED = GRPO.but(
 # One factor at a time from the recommended preset ...
 FROM_RECOMMENDED: tuple[Arm, ...] = (
     RECOMMENDED.but("placebo", "placebo", control=PlaceboControl()),
-    RECOMMENDED.but("leaky", "leaky: answers shown", control=LeakyControl()),
     RECOMMENDED.but("gamma_0", "unfiltered (gamma 0)", gamma=0.0),
     RECOMMENDED.but("unseeded", "without seeding", policy=CONSTANTS_UNSEEDED),
     RECOMMENDED.but("frozen_pool", "frozen pool", control=FrozenPoolControl()),
@@ -108,7 +118,6 @@ FROM_RECOMMENDED: tuple[Arm, ...] = (
 # ... and from the paper's.
 FROM_PAPER: tuple[Arm, ...] = (
     PAPER.but("paper_placebo", "paper, placebo", control=PlaceboControl()),
-    PAPER.but("paper_leaky", "paper, leaky: answers shown", control=LeakyControl()),
     PAPER.but("paper_gamma_0", "paper, unfiltered (gamma 0)", gamma=0.0),
     PAPER.but("paper_frozen_pool", "paper, frozen pool", control=FrozenPoolControl()),
     PAPER.but("paper_raw_solutions", "paper, raw solutions", control=RawSolutionsControl()),

@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lanpo_rl.study.arms import Arm
-from lanpo_rl.study.subjects import Subject
+from lanpo_rl.seeding.tiny_skills.recipes import CONSTANTS_UNSEEDED
+from lanpo_rl.study.arms import (
+    FROM_PAPER,
+    FROM_RECOMMENDED,
+    GRPO,
+    GRPO_MATCHED,
+    MEMORY_ONLY,
+    NO_RL,
+    PAPER,
+    RECOMMENDED,
+    Arm,
+)
+from lanpo_rl.study.subjects import CONSTANTS_SUBJECT, Subject
 
-__all__ = ["Part", "Study"]
+__all__ = ["STUDIES", "Part", "Study"]
+
+_OF_THE_POOL = (
+    "frozen_pool",
+    "frozen_summarizer",
+    "raw_solutions",
+    "oracle",
+    "relevance",
+    "product",
+    "recency",
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +51,7 @@ class Study:
         parts: arms by subject.
         seeds: how many, by default.
         minutes: what it took with that many seeds on two cores.
+        first_seed: the others follow.
     """
 
     name: str
@@ -37,3 +59,174 @@ class Study:
     parts: tuple[Part, ...]
     seeds: int
     minutes: float
+    first_seed: int = 0
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The names of its arms, each once."""
+        return tuple(dict.fromkeys(arm.name for part in self.parts for arm in part.arms))
+
+
+def _rates(arm: Arm) -> tuple[Arm, ...]:
+    """An arm at three learning rates and with two schedules."""
+    return tuple(
+        arm.but(
+            f"{arm.name}_{rate:g}_{short}",
+            f"{arm.label}, {rate:g}, {schedule.replace('_', '-')}",
+            learning_rate=rate,
+            schedule=schedule,
+        )
+        for rate in (5e-5, 1e-4, 2e-4)
+        for short, schedule in (("const", "constant"), ("wsd", "warmup_stable_decay"))
+    )
+
+
+_CONSTANTS = CONSTANTS_SUBJECT
+_MAIN = (NO_RL, MEMORY_ONLY, GRPO, GRPO_MATCHED, PAPER, RECOMMENDED)
+
+QUICK = Study(
+    "quick",
+    "Does memory help? The three arms of the README's table.",
+    (Part(_CONSTANTS, (MEMORY_ONLY, GRPO, RECOMMENDED)),),
+    seeds=3,
+    minutes=12,
+)
+TUNING = Study(
+    "tuning",
+    "Which learning rate and schedule does GRPO get? On seeds that no other study uses.",
+    (Part(_CONSTANTS, _rates(GRPO)),),
+    seeds=2,
+    minutes=15,
+    first_seed=100,
+)
+GAMMA = Study(
+    "gamma",
+    "How much relevance must experience have?",
+    (
+        Part(
+            _CONSTANTS,
+            tuple(
+                RECOMMENDED.but(f"gamma_{gamma:g}", f"gamma {gamma:g}", gamma=gamma)
+                for gamma in (0.0, 0.2, 0.4, 0.6, 0.8)
+            ),
+        ),
+    ),
+    seeds=3,
+    minutes=20,
+)
+RATIO = Study(
+    "ratio",
+    "How often should a problem draw guidance?",
+    (
+        Part(
+            _CONSTANTS,
+            (
+                GRPO,
+                *(
+                    RECOMMENDED.but(f"ratio_{ratio:g}", f"p = {ratio:g}", feedback_ratio=ratio)
+                    for ratio in (0.25, 0.5, 0.75, 1.0)
+                ),
+                RECOMMENDED.but(
+                    "ratio_falls",
+                    "p from 1 to 0.25",
+                    feedback_ratio=1.0,
+                    feedback_ratio_end=0.25,
+                    feedback_ratio_steps=150,
+                ),
+            ),
+        ),
+    ),
+    seeds=3,
+    minutes=25,
+)
+SEEDING = Study(
+    "seeding",
+    "Does a policy have to be taught to read and write feedback first?",
+    (
+        Part(
+            _CONSTANTS,
+            (
+                GRPO,
+                RECOMMENDED,
+                *(arm for arm in FROM_RECOMMENDED if arm.name == "unseeded"),
+                GRPO.but("grpo_unseeded", "GRPO, without seeding", policy=CONSTANTS_UNSEEDED),
+            ),
+        ),
+    ),
+    seeds=3,
+    minutes=20,
+)
+POOL = Study(
+    "pool",
+    "What has to be in the pool, and who keeps it?",
+    (
+        Part(
+            _CONSTANTS,
+            (
+                RECOMMENDED,
+                *(arm for arm in FROM_RECOMMENDED if arm.name in _OF_THE_POOL),
+                RECOMMENDED.but("one_shown", "shortlist of 1", shortlist=1),
+                RECOMMENDED.but("two_shown", "2 experiences", experiences_per_prompt=2),
+            ),
+        ),
+    ),
+    seeds=3,
+    minutes=30,
+)
+OBJECTIVE = Study(
+    "objective",
+    "Which loss, and which layout of a group?",
+    (
+        Part(
+            _CONSTANTS,
+            tuple(
+                RECOMMENDED.but(
+                    f"{objective}_{layout}",
+                    f"{objective}, {layout}",
+                    objective=objective,
+                    group_layout=layout,
+                )
+                for objective in ("in_context", "distill", "both")
+                for layout in ("shared", "mixed")
+            ),
+        ),
+    ),
+    seeds=3,
+    minutes=25,
+)
+GATING = Study(
+    "gating",
+    "Should guidance be given only where the policy fails?",
+    (
+        Part(
+            _CONSTANTS,
+            (
+                RECOMMENDED,
+                *(arm for arm in FROM_RECOMMENDED if arm.name == "when_failing"),
+                PAPER,
+                PAPER.but("paper_when_failing", "paper, gate when_failing", gate="when_failing"),
+            ),
+        ),
+    ),
+    seeds=3,
+    minutes=20,
+)
+PAPER_STUDY = Study(
+    "paper",
+    "Does memory help, and is it the memory that helps? Every control.",
+    (Part(_CONSTANTS, (*_MAIN, *FROM_RECOMMENDED, *FROM_PAPER)),),
+    seeds=5,
+    minutes=180,
+)
+
+STUDIES: tuple[Study, ...] = (
+    QUICK,
+    PAPER_STUDY,
+    GAMMA,
+    RATIO,
+    SEEDING,
+    POOL,
+    OBJECTIVE,
+    GATING,
+    TUNING,
+)

@@ -1,0 +1,168 @@
+"""From a study to its jobs: which policies have to be made, and which runs there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lanpo_memory.errors import ConfigError
+from lanpo_memory.types import fingerprint
+from lanpo_rl.config import preset_settings
+from lanpo_rl.seeding.tiny_skills.policies import SHIPPED, SeededPolicy
+from lanpo_rl.study.arms import Arm
+from lanpo_rl.study.jobs import Job, Tell
+from lanpo_rl.study.studies import Part, Study
+
+__all__ = ["plan", "run_key"]
+
+POLICIES = "policies"
+"""Where in a study's folder policies made on demand are kept."""
+
+
+def run_key(part: Part, arm: str, seed: int) -> str:
+    """Return the key of a run's job, which is also its folder."""
+    return f"{part.subject.name}/{arm}/seed-{seed}"
+
+
+def plan(study: Study, *, seeds: int | None = None, arms: Sequence[str] | None = None) -> list[Job]:
+    """Return a study's jobs, policies first, then seed by seed.
+
+    So a study that ends early has every arm with the seeds it came to.
+
+    Args:
+        study: what is to be run.
+        seeds: how many, from the study's first on; by default the study's own number.
+        arms: names of those to run; by default all. What one of them is measured by comes along.
+
+    Raises:
+        ConfigError: no seed, or an arm that the study does not have.
+    """
+    seeds = study.seeds if seeds is None else seeds
+    if seeds < 1:
+        raise ConfigError(f"a study needs at least one seed, got {seeds}")
+    known = study.arms
+    for name in arms or ():
+        if name not in known:
+            raise ConfigError(f"{study.name} has no arm {name!r}; there are {', '.join(known)}")
+    parts = [(part, _chosen(part, arms)) for part in study.parts]
+    policies = {
+        policy.name: policy
+        for part, chosen in parts
+        for arm in chosen
+        if (policy := arm.policy or part.subject.policy) is not SHIPPED
+    }
+    jobs = [_policy_job(policy) for policy in policies.values()]
+    for seed in range(study.first_seed, study.first_seed + seeds):
+        jobs += [_run_job(part, arm, seed) for part, chosen in parts for arm in chosen]
+    return jobs
+
+
+def _chosen(part: Part, arms: Sequence[str] | None) -> list[Arm]:
+    names = {arm.name for arm in part.arms if arms is None or arm.name in arms}
+    names |= {arm.tokens_of for arm in part.arms if arm.name in names and arm.tokens_of}
+    return [arm for arm in part.arms if arm.name in names]
+
+
+def _policy_job(policy: SeededPolicy) -> Job:
+    return Job(
+        key=f"{POLICIES}/{policy.name}",
+        label=f"policy {policy.name}",
+        work=_MakePolicy(policy),
+        fingerprint=policy.fingerprint,
+        result=False,
+    )
+
+
+@dataclass(frozen=True)
+class _MakePolicy:
+    policy: SeededPolicy
+
+    def __call__(self, folder: Path, tell: Tell) -> Mapping[str, Any]:
+        steps = self.policy.steps
+        losses: list[float] = []
+
+        def progress(step: int, loss: float) -> None:
+            losses.append(loss)
+            tell(step / steps, "is seeded")
+
+        self.policy.make(_policies(folder, f"{POLICIES}/{self.policy.name}"), progress)
+        return {"policy": self.policy.name, "loss": losses[-1] if losses else None}
+
+
+def _run_job(part: Part, arm: Arm, seed: int) -> Job:
+    policy = arm.policy or part.subject.policy
+    needs = [] if policy is SHIPPED else [f"{POLICIES}/{policy.name}"]
+    if arm.tokens_of:
+        needs += [run_key(part, arm.tokens_of, seed)]
+    return Job(
+        key=run_key(part, arm.name, seed),
+        label=f"{part.subject.name}, {arm.label}, seed {seed}",
+        work=_RunArm(part, arm, seed),
+        fingerprint=_fingerprint(part, arm, seed, policy),
+        needs=tuple(needs),
+    )
+
+
+@dataclass(frozen=True)
+class _RunArm:
+    part: Part
+    arm: Arm
+    seed: int
+
+    def __call__(self, folder: Path, tell: Tell) -> Mapping[str, Any]:
+        from lanpo_rl.study.run import run_arm
+
+        key = run_key(self.part, self.arm.name, self.seed)
+        steps, tokens = self.part.steps, None
+        if self.arm.tokens_of:
+            steps, tokens = _as_many(folder, key, run_key(self.part, self.arm.tokens_of, self.seed))
+        result = run_arm(
+            self.arm,
+            self.part.subject,
+            seed=self.seed,
+            steps=steps,
+            folder=folder / "files",
+            policies=_policies(folder, key),
+            evaluate_every=self.part.evaluate_every,
+            tokens=tokens,
+            on_step=lambda step, total, what: tell(step / max(1, total), what),
+        )
+        return result.as_json()
+
+
+def _as_many(folder: Path, key: str, other: str) -> tuple[int, int]:
+    """Return steps that are enough to generate as many tokens as another run did, and its tokens.
+
+    Without summaries a step generates fewer: as many as the other's rollouts alone, or so.
+    """
+    path = _runs(folder, key) / other / "result.json"
+    point = json.loads(path.read_text(encoding="utf-8"))["result"]["curve"][-1]
+    rollouts = point["tokens"] - point["summary_tokens"]
+    return round(point["step"] * point["tokens"] / max(1, rollouts)) + 2, point["tokens"]
+
+
+def _runs(folder: Path, key: str) -> Path:
+    return folder.parents[key.count("/")]
+
+
+def _policies(folder: Path, key: str) -> Path:
+    return _runs(folder, key).parent / POLICIES
+
+
+def _fingerprint(part: Part, arm: Arm, seed: int, policy: SeededPolicy) -> str:
+    """Changes with whatever the run depends on, but for the code of the packages."""
+    subject = part.subject
+    about = {
+        "settings": {**preset_settings(arm.preset), **subject.settings, **arm.settings},
+        "learning_rate": [arm.learning_rate, arm.schedule],
+        "control": repr(arm.control),
+        "policy": "shipped" if policy is SHIPPED else policy.fingerprint,
+        "task": [f"{subject.make.__module__}.{subject.make.__qualname__}", seed],
+        "steps": [part.steps if arm.steps is None else arm.steps, part.evaluate_every],
+        "tokens_of": arm.tokens_of,
+        "looked_at": [*subject.modes, subject.answer_tokens, subject.problems, subject.samples],
+    }
+    return fingerprint(json.dumps(about, sort_keys=True, default=repr))
