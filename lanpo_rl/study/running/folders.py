@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lanpo_memory.errors import ConfigError
+from lanpo_memory.errors import ConfigError, PoolWriteError
 from lanpo_memory.snapshots import write_whole
 
 __all__ = ["STUDY_NAME", "claimed"]
@@ -20,7 +20,7 @@ _ELSEWHERE = "name another folder with --out"
 
 @contextmanager
 def claimed(folder: Path, study: str) -> Iterator[Path]:
-    """Have a folder for a study, and to oneself; it is made if it is not there.
+    r"""Have a folder for a study, and to oneself; it is made if it is not there.
 
     ``study.json`` says whose it is. The lock is on the folder and ends with the process, any end.
 
@@ -32,7 +32,7 @@ def claimed(folder: Path, study: str) -> Iterator[Path]:
     >>> with tempfile.TemporaryDirectory() as place:
     ...     with claimed(Path(place) / "mine", "quick") as folder:
     ...         (folder / "study.json").read_text()
-    '{"study": "quick", "schema": 1}\\n'
+    '{"study": "quick", "schema": 1}\n'
     """
     _check(folder, study)
     try:
@@ -40,7 +40,7 @@ def claimed(folder: Path, study: str) -> Iterator[Path]:
         lock = _locked(folder)
     except OSError as error:
         raise ConfigError(
-            f"cannot make the folder {folder}: {error.strerror}; {_ELSEWHERE}"
+            f"cannot have the folder {folder}: {error.strerror}; {_ELSEWHERE}"
         ) from error
     try:
         _check(folder, study)  # somebody else may have had it until now
@@ -89,7 +89,7 @@ def _sign(folder: Path, study: str) -> None:
     try:
         content = {"study": study, "schema": _SCHEMA}
         write_whole(folder / STUDY_NAME, json.dumps(content) + "\n")
-    except OSError as error:
+    except PoolWriteError as error:
         raise ConfigError(f"{error}; make room, or {_ELSEWHERE}") from error
 
 
@@ -102,8 +102,10 @@ def _locked(folder: Path) -> int | None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(descriptor)
+        if not isinstance(error, BlockingIOError):
+            raise
         raise ConfigError(
             f"another command is running a study in {folder}; wait for it, or {_ELSEWHERE}"
         ) from None

@@ -109,7 +109,7 @@ def write_result(
     content = {
         "key": key,
         "fingerprint": fingerprint,
-        "seconds": round(seconds, 2),
+        "seconds": seconds,
         "result": dict(result),
     }
     write_whole(folder / RESULT_NAME, json.dumps(content) + "\n")

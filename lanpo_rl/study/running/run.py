@@ -8,13 +8,12 @@ import pickle
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import FrameType
 
 from lanpo_memory.errors import InvalidInputError
 from lanpo_rl.study.jobs import Job
@@ -68,7 +67,10 @@ def run_jobs(
     check_jobs(jobs)
     if processes < 1:
         raise InvalidInputError(f"processes must be 1 or more, got {processes}")
-    return _Run(jobs, folder, processes, Budget(budget_s, expected_s), on_event).outcomes()
+    # Processes begin in the folder where Python was started, which need not be the present one.
+    return _Run(
+        jobs, folder.absolute(), processes, Budget(budget_s, expected_s), on_event
+    ).outcomes()
 
 
 @dataclass
@@ -187,9 +189,15 @@ class _Run:
             args=(work, self._folder, job.key, job.fingerprint, theirs),
             name=f"lanpo-study-{job.key}",
         )
-        with _without_interrupts():
-            process.start()
-        theirs.close()  # so that its end is noticed here
+        try:
+            with _without_interrupts():
+                process.start()
+        except OSError as error:  # no memory or no process to be had
+            ours.close()
+            self._crashed(job, crash_of(error))
+            return
+        finally:
+            theirs.close()  # so that the end of its user is noticed here
         self._running.append(_Running(job, process, ours))
         self._on_event(Event("begun", job))
 
@@ -261,11 +269,30 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _interrupted_by(stop: object) -> Iterator[None]:
+def _interrupted_by(stop: Callable[[], None]) -> Iterator[None]:
     """Have Ctrl-C call `stop` instead of raising wherever the program happens to be."""
-    yield
+    before = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or before is signal.SIG_IGN:  # as in the background of a shell script
+        yield
+        return
+
+    signal.signal(signal.SIGINT, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    yield
+    """Start processes deaf to Ctrl-C: they inherit what is blocked here, and nothing is lost."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it would unblock the signal again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

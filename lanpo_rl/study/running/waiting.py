@@ -95,6 +95,4 @@ class Budget:
         expected_s = median(seen) if seen else self._expected_s
         if expected_s is None or expected_s <= left_s:
             return None
-        return (
-            f"not within the budget: it takes about {expected_s:.0f} s, {left_s:.0f} s are left"
-        )
+        return f"not within the budget: it takes about {expected_s:.0f} s, {left_s:.0f} s are left"
