@@ -91,7 +91,7 @@ def families_shown(pool: ExperiencePool, guidance: Guidance) -> set[str | None]:
 def test_a_placebo_is_of_another_family_and_as_long(lessons: ExperiencePool):
     own = memory_of(pool=lessons)
     placebo = PlaceboControl().wrap(own, around(CONSTANTS))
-    problems = [example.problem for example in CONSTANTS.train[:90]]
+    problems = [example.problem for example in CONSTANTS.train[:45]]
     for step in (1, 2):
         real = own.prepare(problems, step=step)
         given = placebo.prepare(problems, step=step)
