@@ -206,9 +206,7 @@ def median_cost(costs: Sequence[float | None]) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def saving(
-    a: float | None, b: float | None, *, a_spent: float, b_spent: float
-) -> float | None:
+def saving(a: float | None, b: float | None, *, a_spent: float, b_spent: float) -> float | None:
     """Return the share of b's cost that a saved on the way to the same threshold; below 0, lost.
 
     A run that never got there would have needed more than it spent. That bound stands in for its

@@ -1,0 +1,292 @@
+"""The questions themselves: what reviewers of the method asked for, and what was aimed at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lanpo_rl.study.report.measures import (
+    Cost,
+    final,
+    greedy,
+    guided_reward,
+    passing,
+    tokens_spent_to,
+)
+from lanpo_rl.study.report.questions import Question
+
+__all__ = ["QUESTIONS", "TARGETS", "QuestionGroup"]
+
+Mode = Literal["zero_shot", "retrieval", "self_correct", "retrieval+self_correct"]
+
+
+@dataclass(frozen=True)
+class QuestionGroup:
+    """Questions under one heading; `remark` stands below it."""
+
+    title: str
+    questions: tuple[Question, ...] = ()
+    remark: str = ""
+
+
+_NAMES = {
+    "recommended": "the recommended preset",
+    "recommended_300": "the recommended preset, 300 steps,",
+    "paper": "the paper's preset",
+    "paper_intra": "the paper's preset with reflection",
+    "inter": "LANPO inter-sample",
+    "intra": "LANPO intra-sample",
+    "both": "LANPO with both kinds of feedback",
+    "grpo": "GRPO",
+    "grpo_matched": "GRPO with as many tokens",
+    "memory_only": "memory without training",
+    "oracle": "a perfect retriever",
+}
+_LANPO = ("recommended", "paper", "inter", "intra", "both", "paper_intra")
+_BARE: Mode = "zero_shot"
+_LOOKED: Mode = "retrieval"
+_CHECKED: Mode = "self_correct"
+_ALL: Mode = "retrieval+self_correct"
+_WAY = {
+    _BARE: "zero-shot",
+    _LOOKED: "with retrieval",
+    _CHECKED: "after checking its own answer",
+    _ALL: "with retrieval and self-correction",
+}
+
+
+def _better(better: str, worse: str, mode: Mode, expected: str = "") -> Question:
+    text = f"Is {_NAMES[better]} better than {_NAMES[worse]} {_WAY[mode]}?"
+    return Question(text, better, worse, final(mode), expected=expected)
+
+
+def _cheaper(arm: str, cost: Cost) -> Question:
+    text = f"Does {_NAMES[arm]} need fewer {cost.axis} than GRPO to {cost.threshold:g} zero-shot?"
+    return Question(text, arm, "grpo", cost, margin=0.05)
+
+
+def _control(arm: str, control: str, mode: Mode, text: str, expected: str = "") -> Question:
+    return Question(f"{text} {_WAY[mode]}?", arm, control, final(mode), expected=expected)
+
+
+_COSTS = (Cost(0.5, "tokens"), Cost(0.8, "tokens"), Cost(0.8, "seconds"))
+
+_PLACEBOS = (
+    ("recommended", "placebo", (_BARE, _LOOKED)),
+    ("paper", "paper_placebo", (_BARE, _LOOKED)),
+    ("both", "placebo", (_BARE, _ALL)),
+)
+_CONTENT = "Does it matter that the attempt is the policy's own at this problem"
+_ATTEMPTS = (
+    Question(
+        f"{_CONTENT}, zero-shot?",
+        "intra",
+        "intra_placebo",
+        final(_BARE),
+        subject="chains",
+        expected="no: on chains the gain is the verifying mode, not the attempt's content",
+    ),
+    Question(f"{_CONTENT}, {_WAY[_CHECKED]}?", "intra", "intra_placebo", final(_CHECKED)),
+    Question(f"{_CONTENT}, zero-shot?", "intra", "intra_placebo", final(_BARE), subject="inverse"),
+)
+_LEAKS = (
+    ("recommended", "leaky"),
+    ("paper", "paper_leaky"),
+    ("both", "leaky"),
+    ("intra", "intra_leaky"),
+)
+
+# What an arm leaves out, or does otherwise, by its name: what is credited if it does worse.
+_PARTS = {
+    "unseeded": "seeding the roles before training",
+    "gamma_0": "refusing experiences below the relevance threshold (against γ = 0)",
+    "frozen_pool": "a pool that goes on taking experiences in",
+    "frozen_summarizer": "a summariser that is trained along (against a frozen one)",
+    "raw_solutions": "summaries in place of raw solutions",
+    "in_context": "the distilling loss on top of the in-context one",
+    "distill": "the in-context loss on top of the distilling one",
+    "shared": "half-guided groups, in place of groups that share one context,",
+    "when_failing": "guidance for all problems, and not for failing ones only,",
+    "relevance": "retrieval by utility (against relevance alone)",
+    "recency": "retrieval by utility (against recency)",
+    "product": "retrieval by utility alone (against utility × relevance)",
+}
+
+
+def _part(arm: str, what: str, mode: Mode) -> Question:
+    return Question(f"Does {what} help {_WAY[mode]}?", "recommended", arm, final(mode))
+
+
+QUESTIONS: tuple[QuestionGroup, ...] = (
+    QuestionGroup(
+        "Does it pay in tokens and time, not only in steps?",
+        tuple(_cheaper(arm, cost) for arm in _LANPO for cost in _COSTS),
+        "A run that never got there counts with what it spent, which makes a saving smaller than "
+        "it is. The curves below are drawn against steps, tokens and seconds; stage times follow.",
+    ),
+    QuestionGroup(
+        "Is it the memory, or a longer prompt and more tokens?",
+        (
+            *(
+                _control(arm, control, mode, "Does what the memory shows matter (placebo)")
+                for arm, control, modes in _PLACEBOS
+                for mode in modes
+            ),
+            *_ATTEMPTS,
+            _better("recommended", "grpo_matched", _BARE),
+            _better("paper", "grpo_matched", _BARE),
+            _better("recommended", "grpo", _LOOKED),
+            _better("paper", "grpo", _LOOKED),
+            Question(
+                "Does a pool at inference help GRPO, which was trained without one?",
+                "grpo",
+                "grpo",
+                final(_LOOKED),
+                worse_measure=final(_BARE),
+            ),
+            _better("recommended", "memory_only", _BARE),
+            _better("recommended", "memory_only", _LOOKED),
+            _better("paper", "memory_only", _BARE),
+            _better("oracle", "recommended", _BARE),
+            _better("oracle", "recommended", _LOOKED),
+        ),
+    ),
+    QuestionGroup(
+        "Is it the safeguard against leaks that matters?",
+        tuple(
+            _control(arm, leaky, _BARE, "Is it better not to show the answer in training", "yes")
+            for arm, leaky in _LEAKS
+        ),
+    ),
+    QuestionGroup(
+        "Does it hold for other measures, sizes, families and tasks?",
+        (
+            *(_better(arm, "grpo", _BARE) for arm in _LANPO),
+            *(
+                Question(
+                    f"Is {_NAMES[arm]} better than GRPO by zero-shot pass@k?",
+                    arm,
+                    "grpo",
+                    passing(_BARE),
+                )
+                for arm in _LANPO
+            ),
+            *(
+                Question(
+                    f"Is {_NAMES[arm]} better than GRPO zero-shot on shifted problems?",
+                    arm,
+                    "grpo",
+                    final(_BARE, "shifted"),
+                )
+                for arm in _LANPO
+            ),
+            *(_better(arm, "grpo", _CHECKED) for arm in ("intra", "paper_intra", "both")),
+            _better("recommended", "paper", _BARE),
+            _better("recommended", "paper", _LOOKED),
+            _better("both", "inter", _ALL),
+            _better("both", "intra", _ALL),
+        ),
+    ),
+    QuestionGroup(
+        "What do seeding, the pool and each part of the method contribute?",
+        tuple(_part(arm, what, mode) for arm, what in _PARTS.items() for mode in (_BARE, _LOOKED)),
+        "Each arm changes one thing against the recommended preset. How many prompts lost "
+        "experiences for want of room stands in each subject's table 'How it trained'.",
+    ),
+    QuestionGroup(
+        "Which tokens receive gradient?",
+        remark="Those of rollouts, and no others. Guidance, and whatever else stands in a prompt, "
+        "is masked in every loss; the distilling loss scores the rollout's tokens under the bare "
+        "prompt. Summaries are written by the policy and never trained on.",
+    ),
+)
+"""Six groups, as reviewers of the method asked for them."""
+
+TARGETS = QuestionGroup(
+    "What was aimed at",
+    (
+        Question(
+            "Zero-shot at least 0.90 after 200 steps?",
+            "recommended",
+            None,
+            greedy("zero-shot", lambda p: p.zero_shot),
+            subject="constants",
+            bound=0.90,
+            margin=0.0,
+        ),
+        Question(
+            "With memory at least 0.95?",
+            "recommended",
+            None,
+            greedy("with memory", lambda p: p.with_memory),
+            subject="constants",
+            bound=0.95,
+            margin=0.0,
+        ),
+        Question(
+            "Zero-shot at least 0.95 after 300 steps?",
+            "recommended_300",
+            None,
+            greedy("zero-shot", lambda p: p.zero_shot),
+            subject="constants",
+            bound=0.95,
+            margin=0.0,
+        ),
+        Question(
+            "Zero-shot 0.5 within 110k tokens?",
+            None,
+            "recommended",
+            tokens_spent_to(0.5),
+            subject="constants",
+            bound=110_000,
+            margin=0.0,
+        ),
+        Question(
+            "The paper's preset with memory at least 0.90?",
+            "paper",
+            None,
+            greedy("with memory", lambda p: p.with_memory),
+            subject="constants",
+            bound=0.90,
+            margin=0.0,
+        ),
+        Question(
+            "At least 20 % fewer tokens than GRPO to 0.8?",
+            "intra",
+            "grpo",
+            Cost(0.8, "tokens"),
+            subject="chains",
+            bound=0.20,
+            margin=0.0,
+        ),
+        Question(
+            "Self-corrected at least 0.80 at step 100?",
+            "intra",
+            None,
+            greedy("self-corrected", lambda p: p.self_corrected, step=100),
+            subject="chains",
+            bound=0.80,
+            margin=0.0,
+        ),
+        Question(
+            "Does the leak show in training: guided reward at least 0.95?",
+            "intra_leaky",
+            None,
+            guided_reward(),
+            subject="chains",
+            bound=0.95,
+            margin=0.0,
+        ),
+        Question(
+            "And teaches little: zero-shot at most 0.40?",
+            None,
+            "intra_leaky",
+            greedy("zero-shot", lambda p: p.zero_shot),
+            subject="chains",
+            bound=0.40,
+            margin=0.0,
+        ),
+    ),
+    "Set before the runs, from a prototype. Yes: the whole interval is on the right side.",
+)
+"""What the runs were to reach."""

@@ -1,0 +1,161 @@
+"""What a report says in sentences: cautions, and why the paper's objective falls behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from lanpo_memory.errors import LanpoError
+from lanpo_rl.study.report.diagnostics import diagnostics
+from lanpo_rl.study.report.figures import mean_of, share, with_interval
+from lanpo_rl.study.report.findings import ArmRuns, Findings, SubjectRuns
+from lanpo_rl.study.report.measures import final
+from lanpo_rl.study.statistics import estimate, paired_difference
+from lanpo_rl.tasks import Task
+
+__all__ = ["cautions", "constant_guess", "paper_paragraphs"]
+
+_PAPER_ARMS = ("paper", "paper_intra")
+_ZERO_SHOT, _RETRIEVAL, _CHECKED = final("zero_shot"), final("retrieval"), final("self_correct")
+
+
+def paper_paragraphs(findings: Findings) -> list[str]:
+    """Say of each subject how the paper's objective does against GRPO, and show what goes with it.
+
+    Zero-shot is what is compared: what the weights have learned. Empty without both arms.
+    """
+    return [
+        paragraph
+        for found in findings.subjects
+        for name in _PAPER_ARMS
+        if name in found.arms and "grpo" in found.arms
+        if (paragraph := _against_grpo(found, found.arms[name], found.arms["grpo"]))
+    ]
+
+
+def _against_grpo(found: SubjectRuns, paper: ArmRuns, grpo: ArmRuns) -> str:
+    ours, theirs = paper.by_seed(_ZERO_SHOT.read), grpo.by_seed(_ZERO_SHOT.read)
+    difference = paired_difference(ours, theirs)
+    if difference is None:
+        return ""
+    how = "worse than" if difference.mean < 0 else "no worse than"
+    text = (
+        f"On {found.subject.label}, {paper.label} does {how} {grpo.label} zero-shot: "
+        f"{with_interval(estimate(ours))} against {with_interval(estimate(theirs))}, difference "
+        f"{with_interval(difference, sign=True)} on {difference.seeds} common seeds."
+    )
+    return f"{text} {_shown(paper, grpo)}".strip() if difference.mean < 0 else text
+
+
+def _shown(paper: ArmRuns, grpo: ArmRuns) -> str:
+    """The numbers that go with falling behind."""
+    a, b = _figures(paper), _figures(grpo)
+    parts = []
+    if a["guided_rows"] is not None:
+        parts.append(
+            f"{share(a['guided_rows'])} of its rollouts were guided, so that "
+            f"{share(1 - a['guided_rows'])} trained the bare prompt it is asked here."
+        )
+    if a["reward_guided_late"] is not None:
+        parts.append(
+            f"In the last steps guided rollouts earned {share(a['reward_guided_late'])} and "
+            f"scratch ones {share(a['reward_scratch_late'])} ({grpo.label}: "
+            f"{share(b['reward_scratch_late'])}): its loss scores guided rollouts under the guided "
+            "prompt, and what helps there is to read the guidance."
+        )
+    parts.append(
+        f"Groups without any difference in reward, and so without gradient: "
+        f"{share(a['zero_variance_guided'])} of the guided and "
+        f"{share(a['zero_variance_scratch'])} of the scratch ones "
+        f"({grpo.label}: {share(b['zero_variance_scratch'])})."
+    )
+    parts.append(
+        f"Entropy went from {share(a['entropy_early'])} to {share(a['entropy_late'])} nats a token "
+        f"({grpo.label}: {share(b['entropy_early'])} to {share(b['entropy_late'])})."
+    )
+    parts += [
+        f"What it keeps is the use of guidance: {with_interval(estimate(values))} {way}."
+        for measure, way in ((_RETRIEVAL, "with retrieval"), (_CHECKED, "after self-correction"))
+        if (values := paper.by_seed(measure.read))
+    ][:1]
+    return " ".join(parts)
+
+
+def _figures(arm: ArmRuns) -> dict[str, float | None]:
+    each = [diagnostics(run) for run in arm.runs]
+    return {name: mean_of([found[name] for found in each]) for name in each[0]}
+
+
+# ---------------------------------------------------------------------- cautions
+
+
+def cautions(findings: Findings) -> list[str]:
+    """Return what every reader has to know before believing a number."""
+    return [
+        _SMALL,
+        f"{_RETRIEVALS_MERIT}{_untrained(findings)}",
+        *_guesses(findings),
+        _FEW_SEEDS,
+    ]
+
+
+_SMALL = (
+    "These are small policies on made-up tasks, built so that memory can help. They show whether a "
+    "mechanism works as described; they prove nothing about models of 7B parameters, and the size "
+    "of a difference here is no forecast."
+)
+_RETRIEVALS_MERIT = (
+    "Memory without any training reaches high accuracy with memory: that is retrieval's merit. "
+    "Only a rise of zero-shot accuracy, with the use of memory kept, speaks for training."
+)
+_FEW_SEEDS = (
+    "Intervals over a few seeds are narrow: they know only the seeds that were run. Where every "
+    "seed is above 0 the answer is yes, and chance alone does that once in 8 times for 3 seeds, "
+    "once in 32 for 5. Of many questions, some are answered by chance."
+)
+
+
+def _untrained(findings: Findings) -> str:
+    parts = [
+        f"On {found.subject.label}: {share(with_memory.mean)} with memory and "
+        f"{share(bare.mean)} zero-shot."
+        for found in findings.subjects
+        if (arm := found.arms.get("memory_only"))
+        and (with_memory := estimate(arm.by_seed(_RETRIEVAL.read)))
+        and (bare := estimate(arm.by_seed(_ZERO_SHOT.read)))
+    ]
+    return "".join(f" {part}" for part in parts)
+
+
+def _guesses(findings: Findings) -> list[str]:
+    shares = [
+        f"{share(mean)} on {found.subject.label}"
+        for found in findings.subjects
+        if (mean := _guess(found)) is not None
+    ]
+    text = "Reaching GRPO's final accuracy is no threshold: tokens to 0.5 and to 0.8 are."
+    if not shares:
+        return [text]
+    return [f"A policy that always guesses the same gets {', '.join(shares)}. {text}"]
+
+
+def _guess(found: SubjectRuns) -> float | None:
+    try:
+        return mean_of(
+            [constant_guess(found.subject.make(s)) for s in sorted({r.seed for r in found.runs})]
+        )
+    except (LanpoError, OSError):  # a task that is read from a file which is gone
+        return None
+
+
+def constant_guess(task: Task) -> float:
+    """Return what always naming the same answer gets on the held-out problems.
+
+    Where families hide a rule, the same rule for every family is meant: the rest can be computed.
+
+    >>> from lanpo_rl.tasks import make_hidden_constants
+    >>> constant_guess(make_hidden_constants(0))
+    0.0625
+    """
+    rule = getattr(task, "rule", None) or {}
+    named = [str(rule.get(example.problem.family, example.answer)) for example in task.held_out]
+    return Counter(named).most_common(1)[0][1] / len(named) if named else 0.0

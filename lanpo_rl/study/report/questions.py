@@ -1,0 +1,193 @@
+"""Questions that a study answers: two arms, a measure, and a plain sentence with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lanpo_rl.study.report.figures import cost_text, share, signed, thousands, with_interval
+from lanpo_rl.study.report.findings import ArmRuns, SubjectRuns
+from lanpo_rl.study.report.measures import Cost, Measure
+from lanpo_rl.study.statistics import (
+    Estimate,
+    Verdict,
+    estimate,
+    paired_difference,
+    saving,
+    verdict,
+)
+
+__all__ = ["Answer", "Question", "answers"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether one arm does better than another; or, with one arm alone, than a bound.
+
+    Attributes:
+        text: the question, for people; "yes" means what it asks.
+        better: the arm that would do better; `None`: `worse` is to be at or below the bound.
+        worse: the arm it is compared with; `None`: `better` is to be at or above the bound.
+        measure: what is compared; of a `Cost` the share that `better` saves.
+        worse_measure: another measure for `worse`, to compare two figures of one arm.
+        subject: on which it is asked; `None`: on every one that has the arms.
+        bound: of a single arm; of two, how much better it has to be.
+        margin: a difference no larger than this is none.
+        expected: what was known before.
+
+    >>> from lanpo_rl.study.report.measures import final
+    >>> Question("Does memory help?", "recommended", "grpo", final("zero_shot")).arms
+    ('recommended', 'grpo')
+    """
+
+    text: str
+    better: str | None
+    worse: str | None
+    measure: Measure | Cost
+    worse_measure: Measure | None = None
+    subject: str | None = None
+    bound: float = 0.0
+    margin: float = 0.02
+    expected: str = ""
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms it needs."""
+        return tuple(dict.fromkeys(arm for arm in (self.better, self.worse) if arm))
+
+    def asks(self, found: SubjectRuns) -> bool:
+        """Whether it is asked of a subject: its arms are part of the study there."""
+        here = self.subject in (None, found.subject.name)
+        return here and all(arm in found.arms for arm in self.arms)
+
+    def answer(self, found: SubjectRuns) -> Answer:
+        """Compare the arms seed by seed."""
+        if isinstance(self.measure, Cost):
+            return self._answer_costs(found, self.measure)
+        if self.better and self.worse:
+            return self._answer_two(found, found.arms[self.better], found.arms[self.worse])
+        return self._answer_bound(found)
+
+    def _answer_costs(self, found: SubjectRuns, cost: Cost) -> Answer:
+        a, b = (found.arms[arm] for arm in (self.better, self.worse) if arm)
+        ours, theirs = ({run.seed: run for run in arm.runs} for arm in (a, b))
+        saved = {
+            seed: saving(
+                cost.read(ours[seed]),
+                cost.read(theirs[seed]),
+                a_spent=cost.spent(ours[seed]),
+                b_spent=cost.spent(theirs[seed]),
+            )
+            for seed in sorted(ours.keys() & theirs.keys())
+        }
+        known = {seed: share for seed, share in saved.items() if share is not None}
+        reached = "; ".join(
+            f"{arm.label} {cost_text([cost.read(r) for r in arm.runs], unit=cost.axis)}"
+            for arm in (a, b)
+        )
+        sentence = f"{cost.label}, median and seeds that got there: {reached}"
+        return self._compared(found, sentence, estimate(known), f"share of {cost.axis} saved")
+
+    def _answer_two(self, found: SubjectRuns, a: ArmRuns, b: ArmRuns) -> Answer:
+        read = self.measure.read
+        other = self.worse_measure or self.measure
+        ours, theirs = a.by_seed(read), b.by_seed(other.read)
+        label = self.measure.label
+        if self.worse_measure:
+            label = f"{label} against {other.label}"
+        sentence = (
+            f"{label}: {a.label} {with_interval(estimate(ours))}, "
+            f"{b.label} {with_interval(estimate(theirs))}"
+        )
+        return self._compared(found, sentence, paired_difference(ours, theirs), "difference")
+
+    def _answer_bound(self, found: SubjectRuns) -> Answer:
+        arm = found.arms[self.arms[0]]
+        values = arm.by_seed(self.measure.read)
+        mean = estimate(values)
+        tokens = isinstance(self.measure, Measure) and self.measure.unit == "tokens"
+        bound = thousands(self.bound) if tokens else share(self.bound)
+        side = "at least" if self.better else "at most"
+        sentence = f"{self.measure.label}: {arm.label} {_level(mean, tokens)}; {side} {bound}"
+        sign = 1 if self.better else -1
+        room = estimate({seed: sign * (v - self.bound) for seed, v in values.items()})
+        if room is None:
+            return Answer(self, found, "not decided", f"{sentence}; no seed has it.", None)
+        held = sum(value >= 0 for value in room.by_seed.values())
+        sentence += f" on {held} of {_seeds(room.seeds)}."
+        decided = verdict(room.interval, self.margin, room.seeds)
+        return Answer(self, found, decided, sentence, room)
+
+    def _compared(
+        self, found: SubjectRuns, sentence: str, difference: Estimate | None, what: str
+    ) -> Answer:
+        """Decide between two arms."""
+        if difference is None:
+            return Answer(self, found, "not decided", f"{sentence}; no seed to compare.", None)
+        beyond = difference.moved(-self.bound)
+        wanted = f", asked for {signed(self.bound)}" if self.bound else ""
+        sentence += (
+            f"; {what} {with_interval(difference, sign=True)}{wanted}, "
+            f"above 0 on {difference.above} of {_seeds(difference.seeds)}."
+        )
+        decided = verdict(beyond.interval, self.margin, beyond.seeds)
+        return Answer(self, found, decided, sentence, difference)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question with what was found.
+
+    Attributes:
+        question: as asked.
+        found: the subject it was asked of.
+        verdict: yes, no, or not decided.
+        sentence: the arms, the difference with its interval, the seeds.
+        difference: in the question's favour above 0; `None` without a seed to compare.
+    """
+
+    question: Question
+    found: SubjectRuns
+    verdict: Verdict
+    sentence: str
+    difference: Estimate | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for a results file."""
+        difference = self.difference
+        return {
+            "question": self.question.text,
+            "subject": self.found.subject.name,
+            "arms": list(self.question.arms),
+            "measure": self.question.measure.label,
+            "bound": self.question.bound,
+            "margin": self.question.margin,
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+            "difference": difference and difference.mean,
+            "interval": difference and list(difference.interval),
+            "by_seed": difference and dict(difference.by_seed),
+        }
+
+
+def answers(questions: Sequence[Question], subjects: Sequence[SubjectRuns]) -> list[Answer]:
+    """Answer each question on every subject it is asked of; arms that are absent: not asked."""
+    return [
+        question.answer(found)
+        for question in questions
+        for found in subjects
+        if question.asks(found)
+    ]
+
+
+def _seeds(number: int) -> str:
+    return f"{number} seed{'s' * (number != 1)}"
+
+
+def _level(mean: Estimate | None, tokens: bool) -> str:
+    if mean is None or not tokens:
+        return with_interval(mean)
+    low, high = mean.interval
+    interval = "" if low != low else f" [{thousands(low)}, {thousands(high)}]"
+    return f"{thousands(mean.mean)}{interval}"
