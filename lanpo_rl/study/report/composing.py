@@ -32,7 +32,6 @@ _MAIN = {
     *("no_rl", "memory_only", "grpo", "grpo_matched", "paper", "paper_intra"),
     *("inter", "intra", "both", "recommended", "recommended_300"),
 }
-)
 
 
 def answered(findings: Findings) -> list[Answer]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lanpo_memory.errors import PoolWriteError
 from lanpo_rl.study.report.findings import ArmRuns, SubjectRuns
 from lanpo_rl.study.results import ArmResult, Point
 
@@ -131,9 +132,14 @@ def _draw(found: SubjectRuns, arms: Sequence[ArmRuns], path: Path) -> None:
         columns = 2 * len(panels)
         figure.legend(*names, loc="outside lower center", ncols=columns, frameon=False)
         figure.suptitle(f"{found.subject.label}: mean over seeds, band from least to most")
-        part = path.with_name(f"{path.stem}.{os.getpid()}.part")
-        figure.savefig(part, dpi=100, format="png", metadata={"Software": None})
-        part.replace(path)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            figure.savefig(part, dpi=100, format="png", metadata={"Software": None})
+            part.replace(path)
+        except OSError as error:
+            raise PoolWriteError(f"cannot write {path}: {error.strerror}") from error
+        finally:
+            part.unlink(missing_ok=True)
     finally:
         plt.close(figure)
 
