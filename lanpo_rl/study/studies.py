@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lanpo_rl.seeding.tiny_skills.recipes import CONSTANTS_UNSEEDED
+from lanpo_rl.seeding.tiny_skills.recipes import (
+    CONSTANTS,
+    CONSTANTS_LARGE,
+    CONSTANTS_MINI,
+    CONSTANTS_NEOX,
+    CONSTANTS_UNSEEDED,
+)
 from lanpo_rl.study.arms import (
     FROM_PAPER,
     FROM_RECOMMENDED,
@@ -211,6 +217,21 @@ GATING = Study(
     seeds=3,
     minutes=20,
 )
+SIZE = Study(
+    "size",
+    "Does it hold for smaller and larger policies, and for another family of networks?",
+    tuple(
+        Part(subject, (NO_RL, MEMORY_ONLY, GRPO, PAPER, RECOMMENDED))
+        for subject in (
+            replace(_CONSTANTS, name="constants-mini", policy=CONSTANTS_MINI),
+            replace(_CONSTANTS, name="constants-small", policy=CONSTANTS),
+            replace(_CONSTANTS, name="constants-large", policy=CONSTANTS_LARGE),
+            replace(_CONSTANTS, name="constants-gpt_neox", policy=CONSTANTS_NEOX),
+        )
+    ),
+    seeds=3,
+    minutes=60,
+)
 PAPER_STUDY = Study(
     "paper",
     "Does memory help, and is it the memory that helps? Every control.",
@@ -228,5 +249,6 @@ STUDIES: tuple[Study, ...] = (
     POOL,
     OBJECTIVE,
     GATING,
+    SIZE,
     TUNING,
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from lanpo_rl.seeding.tiny_skills import constants
 from lanpo_rl.seeding.tiny_skills.policies import SeededPolicy
 
-__all__ = ["CONSTANTS", "CONSTANTS_NEOX", "CONSTANTS_UNSEEDED"]
+__all__ = ["CONSTANTS", "CONSTANTS_LARGE", "CONSTANTS_MINI", "CONSTANTS_NEOX", "CONSTANTS_UNSEEDED"]
 
 CONSTANTS = SeededPolicy(
     "constants",
@@ -21,6 +21,8 @@ CONSTANTS = SeededPolicy(
 )
 """Hidden constants alone."""
 
+CONSTANTS_MINI = replace(CONSTANTS, name="constants-mini", size="mini", steps=2000)
+CONSTANTS_LARGE = replace(CONSTANTS, name="constants-large", size="large")
 CONSTANTS_NEOX = replace(CONSTANTS, name="constants-gpt_neox", family="gpt_neox")
 
 CONSTANTS_UNSEEDED = SeededPolicy(

@@ -1,0 +1,171 @@
+"""From a study to jobs, and from a job to a result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lanpo_memory.errors import ConfigError
+from lanpo_rl.seeding.tiny_skills.recipes import CONSTANTS
+from lanpo_rl.study.arms import GRPO, RECOMMENDED, Arm
+from lanpo_rl.study.controls import PlaceboControl
+from lanpo_rl.study.jobs import Job
+from lanpo_rl.study.planning import plan, run_key
+from lanpo_rl.study.results import ArmResult
+from lanpo_rl.study.studies import STUDIES, Part, Study
+from tests.rl.small_study import STUDY, SUBJECT
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_every_study_has_jobs_that_differ_and_can_be_told_apart(study: Study):
+    jobs = plan(study)
+    assert len({job.key for job in jobs}) == len(jobs)
+    assert len({job.fingerprint for job in jobs}) == len(jobs)
+    assert {needed for job in jobs for needed in job.needs} <= {job.key for job in jobs}
+    runs = sum(len(part.arms) for part in study.parts) * study.seeds
+    assert sum(job.result for job in jobs) == runs
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_every_arm_of_a_study_has_valid_settings(study: Study, tmp_path: Path):
+    from lanpo_rl.study.arms import arm_config
+
+    for part in study.parts:
+        for arm in part.arms:
+            config = arm_config(arm, part.subject, seed=1, steps=40, folder=tmp_path)
+            assert config.learning_rate == arm.learning_rate
+
+
+def test_studies_have_names_of_their_own():
+    assert len({study.name for study in STUDIES}) == len(STUDIES)
+    asked = {"quick", "paper", "gamma", "ratio", "seeding", "pool", "objective", "gating", "size"}
+    assert asked <= {study.name for study in STUDIES}
+
+
+def test_seeds_go_round_by_round_so_that_what_ends_early_compares_all_arms():
+    jobs = plan(STUDY, seeds=2)
+    assert [job.key.rpartition("-")[2] for job in jobs] == ["0"] * 6 + ["1"] * 6
+    assert jobs[0].key == run_key(STUDY.parts[0], "no_rl", 0) == "small/no_rl/seed-0"
+
+
+def test_an_arm_brings_along_what_it_is_measured_by():
+    keys = [job.key for job in plan(STUDY, seeds=1, arms=["grpo_matched"])]
+    assert keys == ["small/grpo_matched/seed-0", "small/recommended/seed-0"]
+    matched, recommended = plan(STUDY, seeds=1, arms=["grpo_matched"])
+    assert matched.needs == (recommended.key,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"arms": ["recomended"]}, "small has no arm 'recomended'; there are no_rl, memory_only"),
+        ({"seeds": 0}, "at least one seed, got 0"),
+    ],
+    ids=str,
+)
+def test_what_there_is_not_is_refused(settings: dict[str, Any], message: str):
+    with pytest.raises(ConfigError, match=message):
+        plan(STUDY, **settings)
+
+
+def job_of(arm: Arm, part: Part | None = None) -> Job:
+    part = part or replace(STUDY.parts[0], arms=(arm,))
+    [job] = [job for job in plan(replace(STUDY, parts=(part,)), seeds=1) if job.result]
+    return job
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        RECOMMENDED.but("recommended", "x", feedback_ratio=0.5),
+        RECOMMENDED.but("recommended", "x", learning_rate=1e-4),
+        RECOMMENDED.but("recommended", "x", schedule="constant"),
+        RECOMMENDED.but("recommended", "x", steps=7),
+        RECOMMENDED.but("recommended", "x", control=PlaceboControl()),
+        RECOMMENDED.but("recommended", "x", policy=CONSTANTS),
+        RECOMMENDED.but("recommended", "x", preset="paper"),
+    ],
+    ids=lambda arm: repr(arm)[-60:],
+)
+def test_a_run_of_other_settings_has_another_fingerprint(other: Arm):
+    assert job_of(other).fingerprint != job_of(RECOMMENDED).fingerprint
+
+
+def test_a_run_on_other_terms_has_another_fingerprint_and_the_same_one_the_same():
+    part = replace(STUDY.parts[0], arms=(GRPO,))
+    once = job_of(GRPO, part).fingerprint
+    assert job_of(GRPO, part).fingerprint == once
+    assert job_of(GRPO, replace(part, steps=61)).fingerprint != once
+    assert job_of(GRPO, replace(part, subject=replace(SUBJECT, samples=3))).fingerprint != once
+    assert job_of(GRPO.but("grpo", "renamed"), part).fingerprint == once  # labels do not count
+
+
+def test_a_policy_is_made_before_the_run_that_begins_with_it():
+    part = replace(STUDY.parts[0], arms=(GRPO.but("taught", "x", policy=CONSTANTS),))
+    policy, run = plan(replace(STUDY, parts=(part,)), seeds=1)
+    assert not policy.result
+    assert policy.key == "policies/constants"
+    assert run.needs == (policy.key,)
+    other = replace(CONSTANTS, steps=3)
+    [again, _] = plan(
+        replace(STUDY, parts=(replace(part, arms=(GRPO.but("t", "x", policy=other),)),)), seeds=1
+    )
+    assert again.fingerprint != policy.fingerprint
+
+
+# ---------------------------------------------------------------------- real ones
+
+
+def work(job: Job, root: Path) -> ArmResult:
+    """Do a job as the runner does it."""
+    folder = root / "runs" / job.key
+    folder.mkdir(parents=True)
+    result: Mapping[str, Any] = job.work(folder, lambda share, what: None)
+    text = json.dumps({"result": dict(result)})
+    (folder / "result.json").write_text(text, encoding="utf-8")
+    return ArmResult.from_json(json.loads(text)["result"])
+
+
+def test_a_policy_that_is_not_trained_is_asked_in_every_mode(tmp_path: Path):
+    [job] = plan(STUDY, seeds=1, arms=["no_rl"])
+    result = work(job, tmp_path)
+    [point] = result.curve
+    assert (point.step, point.tokens, result.log) == (0, 0, [])
+    assert {*result.final} == {"held_out", "shifted"}
+    for modes in result.final.values():
+        assert {*modes} == {"zero_shot", "retrieval"}
+        # Its pool is empty: retrieval has nothing to show, and the same samples are drawn.
+        assert modes["retrieval"] == modes["zero_shot"]
+        assert (modes["zero_shot"].problems, modes["zero_shot"].samples) == (8, 2)
+        assert 0 <= modes["zero_shot"].mean <= modes["zero_shot"].pass_at[2] <= 1
+
+
+def test_a_policy_is_made_by_its_job_and_found_by_the_run(tmp_path: Path):
+    short = replace(CONSTANTS, steps=2, batch_size=4)
+    arm = GRPO.but("taught", "x", policy=short, steps=0)
+    study = replace(STUDY, parts=(replace(STUDY.parts[0], arms=(arm,)),))
+    policy, run = plan(study, seeds=1)
+    folder = tmp_path / "runs" / policy.key
+    folder.mkdir(parents=True)
+    told: list[float] = []
+    assert policy.work(folder, lambda share, what: told.append(share))["policy"] == "constants"
+    assert told == [0.5, 1.0]
+    assert short.is_made(tmp_path / "policies")
+    result = work(run, tmp_path)
+    assert (result.policy, result.parameters) == ("constants", short.parameters)
+
+
+@pytest.mark.slow
+def test_token_matched_means_within_two_percent(tmp_path: Path):
+    matched, recommended = plan(STUDY, seeds=1, arms=["grpo_matched"])
+    target, got = work(recommended, tmp_path), work(matched, tmp_path)
+    assert target.last.summary_tokens > 0
+    assert got.last.summary_tokens == 0
+    assert got.last.tokens == pytest.approx(target.last.tokens, rel=0.02)
+    assert got.last.tokens >= target.last.tokens
+    assert got.last.step > target.last.step
