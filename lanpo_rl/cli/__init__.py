@@ -16,6 +16,7 @@ from lanpo_memory.errors import LanpoError
 from lanpo_rl.cli.demonstrating import demo
 from lanpo_rl.cli.evaluating import evaluate
 from lanpo_rl.cli.seeding import seed
+from lanpo_rl.cli.studying import study
 from lanpo_rl.cli.training import train
 
 __all__ = ["app", "main"]
@@ -32,6 +33,7 @@ app.add_typer(tools)
 command(of=app)(demo)
 command("eval", of=app)(evaluate)
 command(of=app)(seed)
+command(of=app)(study)
 _ANY = {"allow_extra_args": True, "ignore_unknown_options": True}  # `train` has a parser of its own
 command(of=app, context_settings=_ANY)(train)
 

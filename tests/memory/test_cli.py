@@ -122,7 +122,7 @@ def test_every_command_says_what_it_does_and_gives_an_example(lanpo, command, pu
 
 def test_help_lists_every_command(lanpo):
     assert re.findall(r"^│ (\w+)  ", lanpo("--help").out, re.M) == [
-        "demo", "eval", "seed", "train", "pool", "solve", "audit",
+        "demo", "eval", "seed", "study", "train", "pool", "solve", "audit",
     ]  # fmt: skip
     listed = re.findall(r"^│ (\w+)  ", lanpo("pool", "--help").out, re.M)
     assert listed == COMMANDS

@@ -207,7 +207,7 @@ def test_crashes_are_recorded_and_the_others_go_on(tmp_path: Path):
         with pytest.raises(InvalidInputError, match=f"{key} has no result: "):
             _ = outcomes[key].result
     assert "in raising\n    raise ValueError" in outcomes["raising"].trace
-    assert outcomes["killed"].trace.endswith("\nthe last words\n")
+    assert outcomes["killed"].trace == f"the last words\n{reasons['killed']}\n"
 
 
 def test_on_a_full_disk_what_is_finished_stays_and_the_others_go_on(tmp_path: Path):

@@ -41,7 +41,7 @@ class Outcome:
         status: whether there is a result; without one, whether it was tried.
         seconds: from the start of its process to its result; 0 without one.
         reason: why there is none, in one line.
-        trace: the traceback of a crash, or the last lines of its log.
+        trace: the traceback of a crash, or the last lines of its log and the reason.
         folder: where its files are.
 
     >>> Outcome("pilot/grpo/0", "GRPO, seed 0", "not_run", reason=STOPPED).reason

@@ -247,7 +247,7 @@ class _Run:
             log = (folder_of(self._folder, job.key) / LOG_NAME).read_text(errors="replace")
         except OSError:
             log = ""
-        return Crash(reason, "\n".join([reason, *log.splitlines()[-_LAST_LINES:]]) + "\n")
+        return Crash(reason, "\n".join([*log.splitlines()[-_LAST_LINES:], reason]) + "\n")
 
     def _finished(self, job: Job, outcome: Outcome) -> None:
         self._outcomes[job.key] = outcome

@@ -1,0 +1,274 @@
+"""`lanpo study`: arms against each other over several seeds, and a report of what came out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+
+from lanpo_memory.errors import ConfigError
+from lanpo_rl.cli.common import console_of, needs_rl, quieten
+
+if TYPE_CHECKING:
+    from lanpo_rl.study.jobs import Job
+    from lanpo_rl.study.report import Findings
+    from lanpo_rl.study.running import Outcome
+    from lanpo_rl.study.studies import Study
+
+__all__ = ["study"]
+
+_CORES = 2
+"""Runs at a time when the minutes of the studies were measured."""
+_EVALUATING = 20
+"""What is asked of a policy before and after training takes as long as some 20 steps."""
+
+
+def study(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Which one; see --list.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", help="How many. Without: the study's own number.")
+    ] = None,
+    arms: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Arms to run. Without: all of the study.")
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MINUTES", help="Begin no run that would not end by then. Without: no limit."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="For runs and report. [default: runs/study-NAME]",
+            show_default=False,
+        ),
+    ] = None,
+    processes: Annotated[int, typer.Option(metavar="N", help="Runs at a time.")] = 2,
+    show_list: Annotated[bool, typer.Option("--list", help="Say which studies there are.")] = False,
+) -> None:
+    """Run arms against each other, over several seeds, and write a report.
+
+    A finished run is never made twice: after Ctrl-C, a crash or a budget that was used up, the
+    same command goes on. The report is written in any case, from the runs that are there.
+
+    Exit code: 0 if every run finished, 1 if some crashed or were not begun, 130 after Ctrl-C.
+
+    Example: lanpo study quick --seeds 3 --out runs/quick
+    """
+    _check_numbers(seeds, budget, processes)
+    if name is None and not show_list:
+        raise ConfigError("name a study, such as quick; lanpo study --list says which there are")
+    console = console_of()
+    console.print("loading torch, transformers and TRL ...")
+    needs_rl("matplotlib")
+    quieten()
+    from lanpo_rl.study.planning import plan
+    from lanpo_rl.study.studies import STUDIES
+
+    if show_list:
+        _print_list(console, STUDIES)
+        return
+    chosen = _named(STUDIES, name or "")
+    chosen_arms = None if arms is None else [arm.strip() for arm in arms.split(",")]
+    n_seeds = chosen.seeds if seeds is None else seeds
+    jobs = plan(chosen, seeds=n_seeds, arms=chosen_arms)
+    expected_s = _run_s(chosen, chosen_arms)
+    _check_budget(budget, min(expected_s))
+    try:
+        outcomes = _run(
+            console,
+            chosen,
+            jobs,
+            folder=out or Path("runs") / f"study-{chosen.name}",
+            seeds=n_seeds,
+            arms=chosen_arms,
+            budget_s=None if budget is None else budget * 60,
+            expected_s=sum(expected_s) / len(expected_s),
+            processes=processes,
+        )
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    code = _exit_code(outcomes)
+    if code:
+        raise typer.Exit(code)
+
+
+def _run(
+    console: Console,
+    study: Study,
+    jobs: Sequence[Job],
+    *,
+    folder: Path,
+    seeds: int,
+    arms: Sequence[str] | None,
+    budget_s: float | None,
+    expected_s: float,
+    processes: int,
+) -> list[Outcome]:
+    from lanpo_rl.study.running import claimed, run_jobs
+    from lanpo_rl.study.running.display import displayed
+
+    with claimed(folder, study.name):
+        console.print(f"study {study.name}: {_counted(len(jobs))} in {folder}", soft_wrap=True)
+        with displayed(console, len(jobs), processes) as on_event:
+            outcomes = run_jobs(
+                jobs,
+                folder,
+                processes=processes,
+                budget_s=budget_s,
+                expected_s=expected_s,
+                on_event=on_event,
+            )
+        _print_undone(console, outcomes)
+        _print_report(console, folder, _findings(study, jobs, outcomes, seeds, arms))
+    return outcomes
+
+
+def _findings(
+    study: Study,
+    jobs: Sequence[Job],
+    outcomes: Sequence[Outcome],
+    seeds: int,
+    arms: Sequence[str] | None,
+) -> Findings:
+    """Sort what became of the jobs for a report. Their keys are ``SUBJECT/ARM/SEED``."""
+    from lanpo_rl.study.report import Failed, Findings, NotRun
+    from lanpo_rl.study.results import ArmResult
+
+    wanted = [job.key.rsplit("/", 2) for job in jobs if job.result]
+    runs: dict[str, list[ArmResult]] = {subject: [] for subject, _, _ in wanted}
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if job.result and outcome.status == "finished":
+            try:
+                run = ArmResult.from_json(outcome.result)
+            except (TypeError, KeyError):
+                raise ConfigError(
+                    f"{outcome.folder} holds a run of another version of lanpo; remove it and give "
+                    "the same command again"
+                ) from None
+            runs[job.key.rsplit("/", 2)[0]].append(run)
+    return Findings(
+        study,
+        runs,
+        seeds,
+        date=datetime.now(UTC).date().isoformat(),
+        failed=[Failed(o.key, o.label, o.trace) for o in outcomes if o.status == "crashed"],
+        not_run=[NotRun(o.key, o.label, o.reason) for o in outcomes if o.status == "not_run"],
+        # Not those asked for alone: one that is measured by another brings it along.
+        only=() if arms is None else [*dict.fromkeys(arm for _, arm, _ in wanted)],
+    )
+
+
+# ---------------------------------------------------------------------- what was asked for
+
+
+def _check_numbers(seeds: int | None, budget: float | None, processes: int) -> None:
+    if seeds is not None and seeds < 1:
+        raise ConfigError(f"--seeds must be 1 or more, got {seeds}")
+    if budget is not None and not budget > 0:
+        raise ConfigError(f"--budget must be more than 0 minutes, got {budget:g}")
+    if processes < 1:
+        raise ConfigError(f"--processes must be 1 or more, got {processes}")
+
+
+def _named(studies: Sequence[Study], name: str) -> Study:
+    found = [study for study in studies if study.name == name]
+    if not found:
+        names = ", ".join(study.name for study in studies)
+        raise ConfigError(f"there is no study {name!r}; there are {names}")
+    return found[0]
+
+
+def _run_s(study: Study, arms: Sequence[str] | None) -> list[float]:
+    """Estimate what the runs of one seed take, from what the whole study took: by their steps."""
+    steps = [
+        (arm.name, part.steps if arm.steps is None else arm.steps)
+        for part in study.parts
+        for arm in part.arms
+    ]
+    steps = [(name, n + _EVALUATING) for name, n in steps]
+    step_s = study.minutes * 60 * _CORES / study.seeds / sum(n for _, n in steps)
+    return [n * step_s for name, n in steps if arms is None or name in arms]
+
+
+def _check_budget(budget: float | None, shortest_s: float) -> None:
+    if budget is not None and budget * 60 < shortest_s:
+        raise ConfigError(
+            f"--budget {budget:g} is not enough for one run: the shortest takes about "
+            f"{shortest_s / 60:.1f} minutes; give more, or leave it out"
+        )
+
+
+# ---------------------------------------------------------------------- what is said
+
+
+def _counted(n: int, what: str = "run") -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _print_list(console: Console, studies: Sequence[Study]) -> None:
+    from lanpo_rl.study.running.display import duration
+
+    for study in studies:
+        console.print(f"\n{study.name}: {study.question}")
+        runs = 0
+        for part in study.parts:
+            runs += len(part.arms) * study.seeds
+            text = f"{part.subject.label}: {', '.join(arm.name for arm in part.arms)}"
+            console.print(Padding(text, (0, 0, 0, 2), expand=False))
+        console.print(
+            f"  {_counted(study.seeds, 'seed')}, {_counted(runs)}, about "
+            f"{duration(study.minutes * 60)} on two cores"
+        )
+
+
+def _print_undone(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """Say what has no result, and why."""
+    done = sum(outcome.status == "finished" for outcome in outcomes)
+    console.print(f"{done} of {_counted(len(outcomes))} finished")
+    for outcome in outcomes:
+        if outcome.status == "crashed":
+            where = outcome.folder / "error.txt"
+            console.print(f"{outcome.label} crashed: {outcome.reason}; see {where}", soft_wrap=True)
+    reasons = Counter(outcome.reason for outcome in outcomes if outcome.status == "not_run")
+    for reason, n in reasons.items():
+        console.print(f"{_counted(n)} not done: {reason}", soft_wrap=True)
+    if done < len(outcomes):
+        console.print("the same command goes on from here")
+
+
+def _print_report(console: Console, folder: Path, findings: Findings) -> None:
+    """Write the report of what is there, and show the short of it."""
+    from lanpo_rl.study.report import table, write_report
+
+    try:
+        report = write_report(folder, findings)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the report: {error.strerror or error}; the runs are kept: make room and "
+            "give the same command again"
+        ) from error
+    for subject, rows in report.headline.items():
+        console.print("", table(rows, title=subject), sep="\n")
+    console.print(
+        f"\nreport       {report.markdown}\nas a page    {report.html}\nall numbers  {report.json}",
+        soft_wrap=True,
+    )
+
+
+def _exit_code(outcomes: Sequence[Outcome]) -> int:
+    from lanpo_rl.study.running import STOPPED
+
+    if any(outcome.reason == STOPPED for outcome in outcomes):
+        return 130
+    return 0 if all(outcome.status == "finished" for outcome in outcomes) else 1
