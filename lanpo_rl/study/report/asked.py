@@ -101,7 +101,7 @@ _PARTS = {
     "unseeded": "seeding the roles before training",
     "gamma_0": "refusing experiences below the relevance threshold (against γ = 0)",
     "frozen_pool": "a pool that goes on taking experiences in",
-    "frozen_summarizer": "a summariser that is trained along (against a frozen one)",
+    "frozen_summarizer": "summarising with the policy as it is now (against a frozen copy)",
     "raw_solutions": "summaries in place of raw solutions",
     "in_context": "the distilling loss on top of the in-context one",
     "distill": "the in-context loss on top of the distilling one",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,16 +63,17 @@ class Picture:
 
 Block = Heading | Paragraph | Bullets | Grid | Picture
 
-_MARKUP = str.maketrans({c: f"\\{c}" for c in "\\`*_<>|[]#~"} | {"\n": " "})
+# What Markdown would read as markup; an underscore within a word it leaves alone.
+_MARKUP = re.compile(r"[\\`*<>|#~]|(?<!\w)_|_(?!\w)|\](?=[(\[:])")
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
     r"""Return the report as Markdown; pictures are looked for beside it.
 
-    >>> print(as_markdown([Heading("A"), Bullets((Item("b_c", "yes"),))]))
+    >>> print(as_markdown([Heading("A"), Bullets((Item("b*c", "yes"),))]))
     ## A
     <BLANKLINE>
-    - **Yes.** b\_c
+    - **Yes.** b\*c
     <BLANKLINE>
     """
     return "\n\n".join(_markdown(block) for block in blocks) + "\n"
@@ -98,4 +100,4 @@ def _item(item: Item) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.translate(_MARKUP)
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))

@@ -49,25 +49,27 @@ def compose(findings: Findings, pictures: Mapping[str, Sequence[Path]]) -> list[
     """
     return [
         *_opening(findings),
-        *_missing(findings),
         *_headline(findings),
         Heading("Read this first"),
         Bullets(tuple(Item(text) for text in cautions(findings))),
         *_questions(findings),
         *_paper(findings),
         *(block for found in findings.subjects for block in _subject(found, pictures)),
+        *_missing(findings),
         *_making(findings),
     ]
 
 
 def _opening(findings: Findings) -> list[Block]:
     runs = sum(arm.planned for found in findings.subjects for arm in found.arms.values())
+    crashed, missing = len(findings.failed), len(findings.not_run)
     return [
         Heading(f"Study: {findings.study.name}", 1),
         Paragraph(findings.study.question),
         Paragraph(
-            f"{findings.finished} of {runs} runs finished, {findings.seeds} seeds for each arm. "
-            f"{findings.date}."
+            f"{findings.finished} of {runs} runs finished, {findings.seeds} seeds for each arm"
+            f"{f'; {crashed} crashed' if crashed else ''}"
+            f"{f'; {missing} not made' if missing else ''}. {findings.date}."
         ),
     ]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lanpo_rl.study.report.diagnostics import blocks_of, diagnostics
@@ -12,7 +13,7 @@ from lanpo_rl.study.report.origins import machine, versions, without_places
 from lanpo_rl.study.report.questions import Answer
 from lanpo_rl.study.results import ArmResult
 
-__all__ = ["SCHEMA", "as_json"]
+__all__ = ["SCHEMA", "as_json", "as_text"]
 
 SCHEMA = 1
 _DIGITS = 6
@@ -36,6 +37,31 @@ def as_json(findings: Findings, answered: Sequence[Answer]) -> dict[str, Any]:
     }
     cleaned: dict[str, Any] = _clean(content)
     return cleaned
+
+
+def as_text(content: Mapping[str, Any]) -> str:
+    """Return results as JSON, a run or an answer in a line of its own.
+
+    >>> print(as_text({"seeds": 2, "runs": [{"seed": 0}, {"seed": 1}]}))
+    {
+    "seeds": 2,
+    "runs": [
+    {"seed": 0},
+    {"seed": 1}
+    ]
+    }
+    """
+    return "{\n" + ",\n".join(f"{_text(k)}: {_lines(v)}" for k, v in content.items()) + "\n}"
+
+
+def _lines(value: Any) -> str:
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(_text(each) for each in value) + "\n]"
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
 
 
 def _subject(found: SubjectRuns) -> dict[str, Any]:

@@ -33,6 +33,8 @@ nav { color: var(--soft); margin: 1rem 0; font-size: .92rem; line-height: 1.9; }
 nav a { margin-right: 1rem; white-space: nowrap; }
 ul { padding: 0; list-style: none; }
 li { margin: .6rem 0; }
+ul.answers { columns: 27rem 2; column-gap: 2.5rem; }
+ul.answers li { break-inside: avoid; margin: 0 0 .8rem; }
 ul.plain { padding-left: 1.2rem; list-style: disc; }
 .detail, .note { color: var(--soft); font-size: .9rem; }
 .detail { display: block; }
@@ -93,8 +95,8 @@ def _html(block: Block, anchor: str) -> str:
     if isinstance(block, Paragraph):
         return f"<p>{escape(block.text)}</p>"
     if isinstance(block, Bullets):
-        plain = "" if any(item.verdict for item in block.items) else ' class="plain"'
-        return f"<ul{plain}>{''.join(_item(item) for item in block.items)}</ul>"
+        kind = "answers" if any(item.verdict for item in block.items) else "plain"
+        return f'<ul class="{kind}">{"".join(_item(item) for item in block.items)}</ul>'
     if isinstance(block, Picture):
         content = base64.b64encode(block.path.read_bytes()).decode("ascii")
         return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 from lanpo_memory.snapshots import write_whole
 from lanpo_rl.study.report.blocks import as_markdown
 from lanpo_rl.study.report.composing import answered, compose, headline_rows
-from lanpo_rl.study.report.data import as_json
+from lanpo_rl.study.report.data import as_json, as_text
 from lanpo_rl.study.report.findings import Failed, Findings, NotRun
 from lanpo_rl.study.report.page import as_html
 from lanpo_rl.study.report.pictures import draw_subject
@@ -54,7 +53,7 @@ def write_report(folder: Path, findings: Findings) -> StudyReport:
     subjects = findings.subjects
     pictures = {found.subject.name: draw_subject(found, folder) for found in subjects if found.runs}
     blocks = compose(findings, pictures)
-    results = json.dumps(as_json(findings, answered(findings)), indent=1, allow_nan=False)
+    results = as_text(as_json(findings, answered(findings)))
     report = StudyReport(
         markdown=folder / "report.md",
         html=folder / "report.html",
