@@ -3,17 +3,21 @@
 from lanpo_rl.tasks.base import LEVELS, SPLITS, Example, Level, Split, Task, boxed_reward
 from lanpo_rl.tasks.chains import make_chains
 from lanpo_rl.tasks.hidden_constants import LEXICAL_GAMMA, HiddenConstants, make_hidden_constants
+from lanpo_rl.tasks.programs import PROGRAM_GAMMA, Programs, make_programs
 
 __all__ = [
     "LEVELS",
     "LEXICAL_GAMMA",
+    "PROGRAM_GAMMA",
     "SPLITS",
     "Example",
     "HiddenConstants",
     "Level",
+    "Programs",
     "Split",
     "Task",
     "boxed_reward",
     "make_chains",
     "make_hidden_constants",
+    "make_programs",
 ]
