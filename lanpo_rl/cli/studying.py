@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.padding import Padding
 
+from lanpo_memory.cli.terminal import counted, defused
 from lanpo_memory.errors import ConfigError
 from lanpo_rl.cli.common import console_of, needs_rl, quieten
 
@@ -119,7 +120,9 @@ def _run(
     from lanpo_rl.study.running.display import displayed
 
     with claimed(folder, study.name):
-        console.print(f"study {study.name}: {_counted(len(jobs))} in {folder}", soft_wrap=True)
+        console.print(
+            f"study {study.name}: {counted(len(jobs), 'run')} in {folder}", soft_wrap=True
+        )
         with displayed(console, len(jobs), processes) as on_event:
             outcomes = run_jobs(
                 jobs,
@@ -212,10 +215,6 @@ def _check_budget(budget: float | None, shortest_s: float) -> None:
 # ---------------------------------------------------------------------- what is said
 
 
-def _counted(n: int, what: str = "run") -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
 def _print_list(console: Console, studies: Sequence[Study]) -> None:
     from lanpo_rl.study.running.display import duration
 
@@ -227,7 +226,7 @@ def _print_list(console: Console, studies: Sequence[Study]) -> None:
             text = f"{part.subject.label}: {', '.join(arm.name for arm in part.arms)}"
             console.print(Padding(text, (0, 0, 0, 2), expand=False))
         console.print(
-            f"  {_counted(study.seeds, 'seed')}, {_counted(runs)}, about "
+            f"  {counted(study.seeds, 'seed')}, {counted(runs, 'run')}, about "
             f"{duration(study.minutes * 60)} on two cores"
         )
 
@@ -235,14 +234,16 @@ def _print_list(console: Console, studies: Sequence[Study]) -> None:
 def _print_undone(console: Console, outcomes: Sequence[Outcome]) -> None:
     """Say what has no result, and why."""
     done = sum(outcome.status == "finished" for outcome in outcomes)
-    console.print(f"{done} of {_counted(len(outcomes))} finished")
+    console.print(f"{done} of {counted(len(outcomes), 'run')} finished")
     for outcome in outcomes:
         if outcome.status == "crashed":
             where = outcome.folder / "error.txt"
-            console.print(f"{outcome.label} crashed: {outcome.reason}; see {where}", soft_wrap=True)
+            console.print(
+                f"{outcome.label} crashed: {defused(outcome.reason)}; see {where}", soft_wrap=True
+            )
     reasons = Counter(outcome.reason for outcome in outcomes if outcome.status == "not_run")
     for reason, n in reasons.items():
-        console.print(f"{_counted(n)} not done: {reason}", soft_wrap=True)
+        console.print(f"{counted(n, 'run')} not done: {reason}", soft_wrap=True)
     if done < len(outcomes):
         console.print("the same command goes on from here")
 

@@ -35,8 +35,8 @@ def test_without_a_terminal_each_run_that_ends_is_a_line(capsys: pytest.CaptureF
         on_event(ended("c", reason="ValueError: [bold] no"))
         on_event(ended("d", seconds=7_000.0))
     assert capsys.readouterr().out.splitlines() == [
-        "2/4 the b: finished in 2 min, about 2 min left",
-        "3/4 the c: crashed: ValueError: [bold] no, about 2 min left",
+        "2/4 the b: finished in 2 min, ~2 min left",
+        "3/4 the c: crashed: ValueError: [bold] no, ~2 min left",
         "4/4 the d: finished in 1 h 57 min",
     ]
 
@@ -49,13 +49,13 @@ def test_on_a_terminal_there_is_a_bar_for_all_and_one_for_each_run_in_progress(
         on_event(ended("a", seconds=600.0))
         on_event(Event("begun", job("b", quick)))
         on_event(Event("told", job("b", quick), 0.42, "step 42 of [100]"))
-        on_event(ended("c", reason="ValueError: [bold] no"))
+        on_event(ended("c", reason="ValueError: [bold] \x1b[2Jno"))
     shown = capsys.readouterr().out
-    assert "the c: crashed: ValueError: [bold] no\n" in shown
+    assert "the c: crashed: ValueError: [bold] �[2Jno\n" in shown
     last = shown.rpartition("all runs")[2]
     assert "2/3" in last
-    assert "about 6 min left" in last
-    assert "  the b" in last
+    assert "~6 min left" in last
+    assert "\nthe b" in last
     assert "42 %" in last
     assert "step 42 of [100]" in last
 

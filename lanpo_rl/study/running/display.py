@@ -10,12 +10,13 @@ from statistics import median
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from lanpo_memory.cli.terminal import cut, defused
 from lanpo_rl.study.running.outcomes import Event, OnEvent, Outcome
 
 __all__ = ["Tally", "displayed", "duration"]
 
 _ENOUGH = 0.05  # the share from which on a run's own speed tells how long it takes
-_LONGEST = 40  # characters of what a run says about itself
+_LABEL, _AMOUNT, _ELAPSED = 38, 6, 7  # characters; what is left goes to the bar and the note
 
 
 def duration(seconds: float) -> str:
@@ -83,7 +84,7 @@ class Tally:
     def left(self) -> str:
         """The same for people, or nothing."""
         seconds = self.left_s()
-        return "" if seconds is None or self.done == self.total else f"about {duration(seconds)}"
+        return "" if seconds is None or self.done == self.total else f"~{duration(seconds)}"
 
 
 @contextmanager
@@ -102,15 +103,19 @@ def displayed(console: Console, total: int, processes: int) -> Iterator[OnEvent]
     if not console.is_terminal:
         yield _Lines(console, tally)
         return
+    bar = max(8, min(24, console.width - 72))
     columns = (
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=bar),
         TextColumn("{task.fields[amount]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console) as progress:
-        yield _Bars(progress, tally)
+    blanks = len(columns)
+    note = max(1, console.width - _LABEL - bar - _AMOUNT - _ELAPSED - blanks)
+    # Twice a second: the cores are for the runs.
+    with Progress(*columns, console=console, refresh_per_second=2) as progress:
+        yield _Bars(progress, tally, note)
 
 
 class _Lines:
@@ -132,8 +137,8 @@ class _Lines:
 class _Bars:
     """A bar for all, and one for each run in progress."""
 
-    def __init__(self, progress: Progress, tally: Tally) -> None:
-        self._progress, self._tally = progress, tally
+    def __init__(self, progress: Progress, tally: Tally, note: int) -> None:
+        self._progress, self._tally, self._note = progress, tally, note
         self._all = progress.add_task(
             "all runs", total=tally.total, amount=f"0/{tally.total}", note=""
         )
@@ -144,14 +149,14 @@ class _Bars:
         tally.take(event)
         if event.kind == "begun":
             self._tasks[key] = self._progress.add_task(
-                f"  {event.job.label}", total=1.0, amount="0 %", note=""
+                cut(event.job.label, _LABEL), total=1.0, amount="0 %", note=""
             )
         elif event.kind == "told":
             self._progress.update(
                 self._tasks[key],
                 completed=event.share,
                 amount=f"{event.share:.0%}".replace("%", " %"),
-                note=event.text[:_LONGEST],
+                note=cut(event.text, self._note),
             )
         elif event.outcome is not None:
             self._end(key, event.outcome)
@@ -160,7 +165,7 @@ class _Bars:
             self._all,
             completed=tally.done,
             amount=f"{tally.done}/{tally.total}",
-            note=f"{left} left" if left else "",
+            note=cut(f"{left} left", self._note) if left else "",
         )
 
     def _end(self, key: str, outcome: Outcome) -> None:
@@ -174,4 +179,4 @@ class _Bars:
 def _became(outcome: Outcome) -> str:
     if outcome.status == "finished":
         return f"{outcome.label}: finished in {duration(outcome.seconds)}"
-    return f"{outcome.label}: crashed: {outcome.reason}"
+    return f"{outcome.label}: crashed: {defused(outcome.reason)}"
