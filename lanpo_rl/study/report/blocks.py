@@ -55,10 +55,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture beside the report."""
+    """A picture beside the report; `folded` ones are closed at first where that is possible."""
 
     path: Path
     alt: str
+    folded: bool = False
 
 
 Block = Heading | Paragraph | Bullets | Grid | Picture

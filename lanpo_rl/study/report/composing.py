@@ -21,6 +21,7 @@ from lanpo_rl.study.report.figures import cost_text, with_interval
 from lanpo_rl.study.report.findings import Findings, SubjectRuns
 from lanpo_rl.study.report.measures import MODE_LABELS, Cost, final
 from lanpo_rl.study.report.origins import machine, versions, without_places
+from lanpo_rl.study.report.pictures import grouped
 from lanpo_rl.study.report.prose import cautions, paper_paragraphs
 from lanpo_rl.study.report.questions import Answer, answers
 from lanpo_rl.study.report.rows import Row
@@ -181,12 +182,16 @@ def _subject(found: SubjectRuns, pictures: Mapping[str, Sequence[Path]]) -> list
     blocks: list[Block] = [Heading(f"{label[:1].upper()}{label[1:]}")]
     if not found.runs:
         return [*blocks, Paragraph("No run has finished.")]
-    paths = pictures.get(found.subject.name, ())
-    blocks += [
-        Picture(path, f"{label}: learning curves by steps, tokens and seconds, part {i}")
-        for i, path in enumerate(paths, 1)
+    first, *others = tables_of(found)
+    return [*blocks, first, *_curves(found, pictures.get(found.subject.name, ())), *others]
+
+
+def _curves(found: SubjectRuns, paths: Sequence[Path]) -> list[Block]:
+    """One picture to look at, and the others for whoever looks for their arms."""
+    return [
+        Picture(path, f"Learning curves of {', '.join(arm.label for arm in arms)}", folded=i > 0)
+        for i, (path, arms) in enumerate(zip(paths, grouped(found), strict=True))
     ]
-    return [*blocks, *tables_of(found)]
 
 
 def _making(findings: Findings) -> list[Block]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lanpo_rl.study.report.diagnostics import blocks_of, diagnostics
@@ -81,8 +82,8 @@ def _subject(found: SubjectRuns) -> dict[str, Any]:
 
 
 def _run(found: SubjectRuns, run: ArmResult) -> dict[str, Any]:
-    content = run.as_json()
-    del content["log"]
+    content = replace(run, log=[]).as_json()
+    del content["log"]  # its means over blocks of steps stay
     return {
         "subject": found.subject.name,
         **content,

@@ -97,13 +97,14 @@ def _html(block: Block, anchor: str) -> str:
     if isinstance(block, Bullets):
         kind = "answers" if any(item.verdict for item in block.items) else "plain"
         return f'<ul class="{kind}">{"".join(_item(item) for item in block.items)}</ul>'
-    if isinstance(block, Picture):
-        content = base64.b64encode(block.path.read_bytes()).decode("ascii")
-        return (
-            f'<figure><img src="data:image/png;base64,{content}" alt="{escape(block.alt)}">'
-            "</figure>"
-        )
-    return _grid(block)
+    return _picture(block) if isinstance(block, Picture) else _grid(block)
+
+
+def _picture(picture: Picture) -> str:
+    content = base64.b64encode(picture.path.read_bytes()).decode("ascii")
+    alt = escape(picture.alt)
+    figure = f'<figure><img src="data:image/png;base64,{content}" alt="{alt}"></figure>'
+    return f"<details><summary>{alt}</summary>{figure}</details>" if picture.folded else figure
 
 
 def _item(item: Item) -> str:

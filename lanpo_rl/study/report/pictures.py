@@ -81,16 +81,23 @@ def band(
 
 
 def grouped(found: SubjectRuns) -> list[list[ArmRuns]]:
-    """Return the arms of each picture: at most 8, with GRPO and the recommended preset in each."""
+    """Return the arms of each picture: about 8, with GRPO and the recommended preset in each.
+
+    Where others change the paper's preset, that is there too.
+    """
     arms = [arm for arm in found.arms.values() if arm.runs and arm.name not in _UNTRAINED]
     always = [arm for arm in arms if arm.name in _ALWAYS]
     others = [arm for arm in arms if arm.name not in _ALWAYS]
-    size = _MOST - len(always)
-    pictures = max(1, -(-len(others) // size))
+    pictures = max(1, -(-len(others) // (_MOST - len(always))))
     each = -(-len(others) // pictures)  # the same number in each, as nearly as can be
-    return [
-        [*always, *others[i * each : (i + 1) * each]] for i in range(pictures) if always or others
-    ]
+    parts = [others[i * each : (i + 1) * each] for i in range(pictures)]
+    return [[*always, *_papers(part, found), *part] for part in parts if always or part]
+
+
+def _papers(part: Sequence[ArmRuns], found: SubjectRuns) -> list[ArmRuns]:
+    paper = found.arms.get("paper")
+    wanted = any(arm.name.startswith("paper_") for arm in part) and paper not in part
+    return [paper] if paper and paper.runs and wanted else []
 
 
 def draw_subject(found: SubjectRuns, folder: Path) -> list[Path]:
