@@ -33,6 +33,7 @@ __all__ = [
     "build_trainer",
     "load_model",
     "load_reward",
+    "load_tokenizer",
     "parse",
     "print_help",
     "train",
@@ -171,7 +172,7 @@ def load_model(source: str, **settings: Any) -> tuple[Any, Any]:
     try:
         name = str(folder) if looks_local else source
         model = AutoModelForCausalLM.from_pretrained(name, **{"dtype": "auto", **settings})
-        tokenizer = _tokenizer(name)
+        tokenizer = load_tokenizer(name)
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"cannot load the model {source!r}: {_line(error)}") from error
     if tokenizer.chat_template is None:
@@ -179,8 +180,8 @@ def load_model(source: str, **settings: Any) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _tokenizer(source: str) -> Any:
-    """The tokenizer as it was saved.
+def load_tokenizer(source: str) -> Any:
+    """Return the tokenizer as it was saved.
 
     One of no model's own class is all in its file, yet AutoTokenizer goes by the type of the
     model: of a qwen2 folder it would replace the splitter.

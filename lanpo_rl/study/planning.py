@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.types import fingerprint
@@ -15,6 +15,7 @@ from lanpo_rl.seeding.tiny_skills.policies import SHIPPED, SeededPolicy
 from lanpo_rl.study.arms import Arm
 from lanpo_rl.study.jobs import Job, Tell
 from lanpo_rl.study.studies import Part, Study
+from lanpo_rl.study.subjects import Policy
 
 __all__ = ["plan", "run_key"]
 
@@ -52,12 +53,16 @@ def plan(study: Study, *, seeds: int | None = None, arms: Sequence[str] | None =
         policy.name: policy
         for part, chosen in parts
         for arm in chosen
-        if (policy := arm.policy or part.subject.policy) is not SHIPPED
+        if _is_made_here(policy := arm.policy or part.subject.policy)
     }
     jobs = [_policy_job(policy) for policy in policies.values()]
     for seed in range(study.first_seed, study.first_seed + seeds):
         jobs += [_run_job(part, arm, seed) for part, chosen in parts for arm in chosen]
     return jobs
+
+
+def _is_made_here(policy: Policy) -> TypeGuard[SeededPolicy]:
+    return isinstance(policy, SeededPolicy) and policy is not SHIPPED
 
 
 def _chosen(part: Part, arms: Sequence[str] | None) -> list[Arm]:
@@ -94,7 +99,7 @@ class _MakePolicy:
 
 def _run_job(part: Part, arm: Arm, seed: int) -> Job:
     policy = arm.policy or part.subject.policy
-    needs = [] if policy is SHIPPED else [f"{POLICIES}/{policy.name}"]
+    needs = [f"{POLICIES}/{policy.name}"] if _is_made_here(policy) else []
     if arm.tokens_of:
         needs += [run_key(part, arm.tokens_of, seed)]
     return Job(
@@ -152,7 +157,7 @@ def _policies(folder: Path, key: str) -> Path:
     return _runs(folder, key).parent / POLICIES
 
 
-def _fingerprint(part: Part, arm: Arm, seed: int, policy: SeededPolicy) -> str:
+def _fingerprint(part: Part, arm: Arm, seed: int, policy: Policy) -> str:
     """Changes with whatever the run depends on, but for the code of the packages."""
     subject = part.subject
     about = {
@@ -160,7 +165,7 @@ def _fingerprint(part: Part, arm: Arm, seed: int, policy: SeededPolicy) -> str:
         "learning_rate": [arm.learning_rate, arm.schedule],
         "control": repr(arm.control),
         "policy": "shipped" if policy is SHIPPED else policy.fingerprint,
-        "task": [f"{subject.make.__module__}.{subject.make.__qualname__}", seed],
+        "task": [getattr(subject.make, "__qualname__", repr(subject.make)), seed],
         "steps": [part.steps if arm.steps is None else arm.steps, part.evaluate_every],
         "tokens_of": arm.tokens_of,
         "looked_at": [*subject.modes, subject.answer_tokens, subject.problems, subject.samples],

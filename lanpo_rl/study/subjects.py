@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lanpo_memory.types import SolveMode
-from lanpo_rl.seeding.tiny_skills.policies import SHIPPED, SeededPolicy
+from lanpo_rl.seeding.tiny_skills.policies import SHIPPED
 from lanpo_rl.tasks import Task, make_hidden_constants
 
-__all__ = ["CONSTANTS_SUBJECT", "Subject"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+__all__ = ["CONSTANTS_SUBJECT", "Policy", "Subject"]
+
+
+class Policy(Protocol):
+    """Where training begins: a tiny policy's recipe, or a model that is there already."""
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the policy."""
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Return its tokenizer."""
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        """Return a fresh copy; policies made on demand are in `folder`."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +54,7 @@ class Subject:
     name: str
     label: str
     make: Callable[[int], Task]
-    policy: SeededPolicy
+    policy: Policy
     settings: Mapping[str, Any] = field(default_factory=dict)
     modes: tuple[SolveMode, ...] = ("zero_shot", "retrieval")
     answer_tokens: int = 24

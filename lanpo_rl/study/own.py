@@ -1,0 +1,134 @@
+"""A study's arms on your own problems, with a model of your own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lanpo_memory.errors import ConfigError
+from lanpo_memory.types import fingerprint
+from lanpo_rl.study.jsonl import jsonl_task
+from lanpo_rl.study.studies import Part, Study
+from lanpo_rl.study.subjects import Subject
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+__all__ = ["ModelPolicy", "on_your_own"]
+
+LEARNING_RATE = 1e-6
+"""That of TRL for GRPO. The arms of the tiny policy have a hundred times as much."""
+
+
+@dataclass(frozen=True)
+class ModelPolicy:
+    """A policy that is there already: a folder, or a name on the Hugging Face hub."""
+
+    source: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the source."""
+        return Path(self.source).name
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the source; what lies there is not looked at."""
+        return fingerprint(self.source)
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Load the tokenizer."""
+        from lanpo_rl.training import load_tokenizer
+
+        found: PreTrainedTokenizerFast = load_tokenizer(self.source)
+        return found
+
+    def load(self, folder: Path) -> PreTrainedModel:
+        """Load the model. Nothing of it is kept in the study's folder of policies."""
+        from lanpo_rl.training import load_model
+
+        found: PreTrainedModel = load_model(self.source)[0]
+        return found
+
+
+def on_your_own(
+    study: Study,
+    *,
+    model: str,
+    data: Path,
+    held_out: int | Path = 200,
+    problem_column: str = "problem",
+    answer_column: str = "answer",
+    answer_marker: str | None = None,
+    learning_rate: float = LEARNING_RATE,
+    settings: dict[str, Any] | None = None,
+    steps: int | None = None,
+) -> Study:
+    """Return the study with one subject: your problems in place of the built-in tasks.
+
+    Arms are those of the study's first subject; arms that begin with a policy of their own, which
+    only a built-in task has, are left out. Every arm trains at the learning rate given here.
+
+    Args:
+        study: whose arms are compared.
+        model: folder or name of a causal language model that follows instructions.
+        data: JSON Lines; see `jsonl_task`, like the next four.
+        held_out: how many of its problems are kept for measuring, or a file of others.
+        problem_column: where a problem's text is.
+        answer_column: where its answer is.
+        answer_marker: what stands in front of the final answer, such as ``####``.
+        learning_rate: of every arm that trains.
+        settings: of `LanpoConfig`, for every arm.
+        steps: in place of the study's.
+
+    Raises:
+        ConfigError: a learning rate of 0 or below.
+
+    >>> from lanpo_rl.study.studies import STUDIES
+    >>> mine = on_your_own(STUDIES[0], model="Qwen/Qwen3-0.6B", data=Path("train.jsonl"))
+    >>> mine.parts[0].subject.name, mine.arms
+    ('train', ('memory_only', 'grpo', 'recommended'))
+    """
+    if not learning_rate > 0:
+        raise ConfigError(f"a learning rate must be above 0, got {learning_rate}")
+    first = study.parts[0]
+    make = partial(
+        jsonl_task,
+        data,
+        held_out=held_out,
+        problem_column=problem_column,
+        answer_column=answer_column,
+        answer_marker=answer_marker,
+        measured=400,
+    )
+    subject = Subject(
+        data.stem,
+        data.stem,
+        make,
+        ModelPolicy(model),
+        settings={**_SETTINGS, **(settings or {})},
+        modes=("zero_shot", "retrieval", "self_correct", "retrieval+self_correct"),
+        answer_tokens=2048,
+    )
+    arms = tuple(
+        replace(arm, learning_rate=learning_rate) if arm.learning_rate else arm
+        for arm in first.arms
+        if arm.policy is None
+    )
+    part = Part(subject, arms, steps or first.steps, first.evaluate_every)
+    return replace(study, parts=(part,))
+
+
+# What a tiny policy and a CPU need is taken back; the lengths are those of the paper's appendix.
+_SETTINGS: dict[str, Any] = {
+    "gamma": None,
+    "max_completion_length": 2048,
+    "summary_max_tokens": 512,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 8,
+    "use_cpu": False,
+    "bf16": True,
+    "activation_checkpointing": True,
+}
