@@ -102,7 +102,9 @@ def run(arm: Arm, seed: int, subject: Subject = CONSTANTS_SUBJECT, **levels: flo
         }
         for step in range(1, 41)
     ]
-    modes = {mode: figures(zero_shot if mode == "zero_shot" else memory) for mode in subject.modes}
+    modes: dict[str, ModeFigures] = {
+        mode: figures(zero_shot if mode == "zero_shot" else memory) for mode in subject.modes
+    }
     return ArmResult(
         arm.name,
         arm.label,
@@ -529,6 +531,19 @@ def test_where_the_paper_falls_behind_the_report_says_so_and_shows_numbers():
         assert number in paragraph
 
 
+def test_a_lower_mean_that_is_not_decided_is_called_that():
+    levels = {PAPER.name: (0.5, 0.1, 0.5), GRPO.name: (0.4, 0.6, 0.5)}
+    runs = {
+        "constants": [
+            run(arm, seed, zero_shot=level)
+            for arm in (PAPER, GRPO)
+            for seed, level in enumerate(levels[arm.name])
+        ]
+    }
+    (paragraph,) = paper_paragraphs(findings(runs=runs))
+    assert "LANPO paper is below, though that is not decided, GRPO zero-shot" in paragraph
+
+
 def test_where_it_does_not_nothing_is_explained():
     runs = {"constants": [run(PAPER, 0, zero_shot=0.9), run(GRPO, 0, zero_shot=0.1)]}
     (paragraph,) = paper_paragraphs(findings(runs=runs))
@@ -629,3 +644,5 @@ def test_a_page_shows_verdicts_and_folds_long_tables():
         assert badge in page
     assert "<details><summary>T</summary>" in page
     assert '<th scope="row">&lt;b&gt;</th>' in page
+    assert 'class="text"' not in page
+    assert 'class="text"' in as_html([Grid("T", [{"arm": "a", "settings": "x=1, " * 20}])])

@@ -68,8 +68,8 @@ _COST_NOTE = (
     "the pool showed came from the problem's own family."
 )
 _DIFFERENCE_NOTE = (
-    "The arm minus GRPO, and minus the preset it changes, on common seeds; mean@k on held-out "
-    "problems."
+    "The arm minus GRPO, and minus the preset it changes (arms that change none: minus the "
+    "recommended one), on common seeds; mean@k on held-out problems."
 )
 _STAGE_NOTE = "Seconds of training and their share, mean over seeds."
 _DIAGNOSTIC_NOTE = (
@@ -211,7 +211,8 @@ def _diagnostic_rows(found: SubjectRuns) -> list[Row]:
         mean = {name: mean_of([d[name] for d in each]) for name in each[0]}
 
         def two(name: str, mean: dict[str, float | None] = mean) -> str:
-            return f"{share(mean[f'{name}_early'])} → {share(mean[f'{name}_late'])}"
+            early, late = mean[f"{name}_early"], mean[f"{name}_late"]
+            return DASH if early is None and late is None else f"{share(early)} → {share(late)}"
 
         rows.append(
             {

@@ -96,25 +96,26 @@ _LEAKS = (
     ("intra", "intra_leaky"),
 )
 
-# What an arm leaves out, or does otherwise, by its name: what is credited if it does worse.
+# An arm that does one thing otherwise than the recommended preset, and what the difference is.
 _PARTS = {
-    "unseeded": "seeding the roles before training",
-    "gamma_0": "refusing experiences below the relevance threshold (against γ = 0)",
-    "frozen_pool": "a pool that goes on taking experiences in",
-    "frozen_summarizer": "summarising with the policy as it is now (against a frozen copy)",
-    "raw_solutions": "summaries in place of raw solutions",
-    "in_context": "the distilling loss on top of the in-context one",
-    "distill": "the in-context loss on top of the distilling one",
-    "shared": "half-guided groups, in place of groups that share one context,",
-    "when_failing": "guidance for all problems, and not for failing ones only,",
-    "relevance": "retrieval by utility (against relevance alone)",
-    "recency": "retrieval by utility (against recency)",
-    "product": "retrieval by utility alone (against utility × relevance)",
+    "unseeded": "with roles that were seeded than without",
+    "gamma_0": "with a relevance threshold than with γ = 0",
+    "frozen_pool": "with a pool that goes on taking experiences in than with a frozen one",
+    "frozen_summarizer": "with the policy as it is now for a summariser than with a frozen copy",
+    "raw_solutions": "with summaries than with raw solutions",
+    "in_context": "with both losses than with the in-context one alone",
+    "distill": "with both losses than with the distilling one alone",
+    "shared": "with half-guided groups than with groups that share one context",
+    "when_failing": "with guidance always than only where the policy fails",
+    "relevance": "with retrieval by utility than by relevance",
+    "recency": "with retrieval by utility than by recency",
+    "product": "with retrieval by utility than by utility × relevance",
 }
 
 
-def _part(arm: str, what: str, mode: Mode) -> Question:
-    return Question(f"Does {what} help {_WAY[mode]}?", "recommended", arm, final(mode))
+def _part(arm: str, difference: str, mode: Mode) -> Question:
+    text = f"Is it better {difference}, {_WAY[mode]}?"
+    return Question(text, "recommended", arm, final(mode))
 
 
 QUESTIONS: tuple[QuestionGroup, ...] = (

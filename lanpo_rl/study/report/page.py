@@ -12,6 +12,8 @@ from lanpo_rl.study.report.rows import Row
 
 __all__ = ["as_html"]
 
+_LONG = 40  # characters; a longer cell is text, and wrapped
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2128; --soft: #57606a; --page: #fff; --line: #d8dee4;
   --band: #f6f8fa; --link: #0550ae; --yes: #116329; --yes-bg: #dafbe1; --no: #a40e26;
@@ -54,6 +56,7 @@ thead th { color: var(--soft); font-weight: 600; background: var(--band); vertic
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--page);
   border-right: 1px solid var(--line); }
 thead th:first-child { background: var(--band); }
+td.text { text-align: left; white-space: normal; min-width: 24rem; }
 tbody th { font-weight: 500; }
 h4 { font-size: .95rem; margin: 1.4rem 0 .3rem; }
 summary { cursor: pointer; font-weight: 600; margin: 1.2rem 0 .3rem; }
@@ -61,7 +64,8 @@ figure { margin: 1rem 0; overflow-x: auto; background: #fff; border: 1px solid v
   border-radius: 8px; }
 figure img { display: block; width: 100%; height: auto; }
 @media (max-width: 640px) { body { padding: 1rem .8rem 3rem; font-size: 15px; }
-  h1 { font-size: 1.4rem; } tbody th { white-space: normal; min-width: 7.5rem; }
+  h1 { font-size: 1.4rem; } td.text { text-align: left; white-space: normal; min-width: 24rem; }
+tbody th { white-space: normal; min-width: 7.5rem; }
   th, td { padding: .35rem .5rem; } figure img { width: 44rem; max-width: none; } }
 @media print { nav { display: none; } .wide { overflow: visible; } }
 """
@@ -131,6 +135,11 @@ def _row(row: Row) -> str:
     name, *cells = row.values()
     return (
         f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        + "".join(_cell(cell) for cell in cells)
         + "</tr>"
     )
+
+
+def _cell(text: str) -> str:
+    kind = ' class="text"' if len(text) > _LONG else ""
+    return f"<td{kind}>{escape(text)}</td>"

@@ -9,7 +9,7 @@ from lanpo_rl.study.report.diagnostics import diagnostics
 from lanpo_rl.study.report.figures import mean_of, share, with_interval
 from lanpo_rl.study.report.findings import ArmRuns, Findings, SubjectRuns
 from lanpo_rl.study.report.measures import final
-from lanpo_rl.study.statistics import estimate, paired_difference
+from lanpo_rl.study.statistics import Estimate, estimate, paired_difference, verdict
 from lanpo_rl.tasks import Task
 
 __all__ = ["cautions", "constant_guess", "paper_paragraphs"]
@@ -37,13 +37,19 @@ def _against_grpo(found: SubjectRuns, paper: ArmRuns, grpo: ArmRuns) -> str:
     difference = paired_difference(ours, theirs)
     if difference is None:
         return ""
-    how = "worse than" if difference.mean < 0 else "no worse than"
     text = (
-        f"On {found.subject.label}, {paper.label} does {how} {grpo.label} zero-shot: "
+        f"On {found.subject.label}, {paper.label} {_how(difference)} {grpo.label} zero-shot: "
         f"{with_interval(estimate(ours))} against {with_interval(estimate(theirs))}, difference "
         f"{with_interval(difference, sign=True)} on {difference.seeds} common seeds."
     )
     return f"{text} {_shown(paper, grpo)}".strip() if difference.mean < 0 else text
+
+
+def _how(difference: Estimate) -> str:
+    if difference.mean >= 0:
+        return "does no worse than"
+    behind = verdict(difference.interval, 0.0, difference.seeds) == "no"
+    return "does worse than" if behind else "is below, though that is not decided,"
 
 
 def _shown(paper: ArmRuns, grpo: ArmRuns) -> str:
@@ -59,8 +65,8 @@ def _shown(paper: ArmRuns, grpo: ArmRuns) -> str:
         parts.append(
             f"In the last steps guided rollouts earned {share(a['reward_guided_late'])} and "
             f"scratch ones {share(a['reward_scratch_late'])} ({grpo.label}: "
-            f"{share(b['reward_scratch_late'])}): its loss scores guided rollouts under the guided "
-            "prompt, and what helps there is to read the guidance."
+            f"{share(b['reward_scratch_late'])}). The loss scores guided rollouts under the "
+            "guided prompt: what they learn is to read the guidance."
         )
     parts.append(
         f"Groups without any difference in reward, and so without gradient: "
@@ -73,8 +79,8 @@ def _shown(paper: ArmRuns, grpo: ArmRuns) -> str:
         f"({grpo.label}: {share(b['entropy_early'])} to {share(b['entropy_late'])})."
     )
     parts += [
-        f"What it keeps is the use of guidance: {with_interval(estimate(values))} {way}."
-        for measure, way in ((_RETRIEVAL, "with retrieval"), (_CHECKED, "after self-correction"))
+        f"{way} it is at {with_interval(estimate(values))}."
+        for measure, way in ((_RETRIEVAL, "With retrieval"), (_CHECKED, "After self-correction"))
         if (values := paper.by_seed(measure.read))
     ][:1]
     return " ".join(parts)
