@@ -4,7 +4,7 @@ from lanpo_rl.study.report.findings import Failed, Findings, NotRun
 from lanpo_rl.study.report.origins import machine, versions
 from lanpo_rl.study.report.rows import Row, markdown, table
 from lanpo_rl.study.report.single import draw_curves, write_results
-from lanpo_rl.study.report.writing import StudyReport, write_report, write_study_report
+from lanpo_rl.study.report.writing import StudyReport, write_report
 
 __all__ = [
     "Failed",
@@ -19,5 +19,4 @@ __all__ = [
     "versions",
     "write_report",
     "write_results",
-    "write_study_report",
 ]

@@ -189,7 +189,7 @@ def _subject(found: SubjectRuns, pictures: Mapping[str, Sequence[Path]]) -> list
 def _curves(found: SubjectRuns, paths: Sequence[Path]) -> list[Block]:
     """One picture to look at, and the others for whoever looks for their arms."""
     return [
-        Picture(path, f"Learning curves of {', '.join(arm.label for arm in arms)}", folded=i > 0)
+        Picture(path, f"Learning curves of {'; '.join(arm.label for arm in arms)}", folded=i > 0)
         for i, (path, arms) in enumerate(zip(paths, grouped(found), strict=False))
     ]
 

@@ -118,12 +118,8 @@ class Findings:
         return sum(len(found.runs) for found in self.subjects)
 
     def _arms(self, part: Part) -> list[tuple[str, str]]:
-        """Names and labels of the arms asked for, and of those that came along."""
         arms = [(arm.name, arm.label) for arm in part.arms]
-        if not self.only:
-            return arms
-        came = {run.arm for run in self.runs.get(part.subject.name, ())}
-        return [(name, label) for name, label in arms if name in {*self.only, *came}]
+        return [(name, label) for name, label in arms if not self.only or name in self.only]
 
     def _subject(self, part: Part) -> SubjectRuns:
         name = part.subject.name
