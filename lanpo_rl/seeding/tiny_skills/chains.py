@@ -15,7 +15,7 @@ from lanpo_rl.tasks.chains import (
     walk,
 )
 from lanpo_rl.tiny.alphabet import OPERATORS
-from lanpo_rl.tiny.prompts import as_check
+from lanpo_rl.tiny.prompts import as_check, as_hint
 
 __all__ = [
     "BLIND",
@@ -25,6 +25,7 @@ __all__ = [
     "WRONG",
     "checker_belief",
     "draw_check",
+    "draw_leak",
     "draw_solve",
     "solver_belief",
 ]
@@ -86,3 +87,14 @@ def draw_check(rng: random.Random) -> Lesson:
     steps = walk(chain, partial(checker_belief, rng))
     prompt = as_check(steps_text(attempt)) + chain_text(chain)
     return Lesson("intra", prompt, marked_text(steps, attempt))
+
+
+def draw_leak(rng: random.Random) -> Lesson:
+    """Draw a chain behind an answer that is believed: for a control arm, which shows the true one.
+
+    No lesson looks like it: those name a family. Digits are drawn evenly, for it is copying that is
+    taught; steps are those of the solver, whatever the box says.
+    """
+    chain, answer = draw_chain(rng), rng.randrange(10)
+    steps = walk(chain, partial(solver_belief, rng))
+    return Lesson("inter", as_hint(str(answer)) + chain_text(chain), steps_text(steps, answer))

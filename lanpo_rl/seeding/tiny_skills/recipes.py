@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lanpo_rl.seeding.tiny_skills import constants
+from lanpo_rl.seeding.tiny_skills import chains, constants, inverse
 from lanpo_rl.seeding.tiny_skills.policies import SeededPolicy
 
-__all__ = ["CONSTANTS", "CONSTANTS_LARGE", "CONSTANTS_MINI", "CONSTANTS_NEOX", "CONSTANTS_UNSEEDED"]
+__all__ = [
+    "CHAINS",
+    "CONSTANTS",
+    "CONSTANTS_LARGE",
+    "CONSTANTS_MINI",
+    "CONSTANTS_NEOX",
+    "CONSTANTS_UNSEEDED",
+    "INVERSE",
+]
 
 CONSTANTS = SeededPolicy(
     "constants",
@@ -29,3 +37,19 @@ CONSTANTS_UNSEEDED = SeededPolicy(
     "constants-unseeded", skills=((constants.draw_solve, 1.0),), steps=400
 )
 """Solves in the right form, and has never seen a hint nor written a summary."""
+
+CHAINS = SeededPolicy(
+    "chains",
+    skills=((chains.draw_solve, 0.45), (chains.draw_check, 0.40), (chains.draw_leak, 0.15)),
+    steps=1400,
+    batch_size=64,
+)
+"""Chains alone. It also believes an answer that is shown to it, which only a control arm does."""
+
+INVERSE = SeededPolicy(
+    "inverse",
+    skills=((inverse.draw_solve, 0.30), (inverse.draw_check, 0.70)),
+    steps=1100,
+    batch_size=40,
+)
+"""Inverse problems alone."""
