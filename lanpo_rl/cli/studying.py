@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +54,23 @@ def study(
         ),
     ] = None,
     processes: Annotated[int, typer.Option(metavar="N", help="Runs at a time.")] = 2,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Your own policy; with --data. Without: the built-in tasks."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own problems, JSON Lines.")
+    ] = None,
+    problem_column: Annotated[str, typer.Option(help="Where a problem of --data is.")] = "problem",
+    answer_column: Annotated[str, typer.Option(help="Where its answer is.")] = "answer",
+    answer_marker: Annotated[
+        str | None, typer.Option(metavar="MARK", help="The answer follows this, such as ####.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Of every arm on --data. [default: 1e-6]")
+    ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="Say which studies there are.")] = False,
 ) -> None:
     """Run arms against each other, over several seeds, and write a report.
@@ -67,6 +83,10 @@ def study(
     Example: lanpo study quick --seeds 3 --out runs/quick
     """
     _check_numbers(seeds, budget, processes)
+    if (model is None) != (data is None):
+        raise ConfigError("--model and --data belong together: give both, or none")
+    if learning_rate is not None and model is None:
+        raise ConfigError("--learning-rate is for --model and --data: arms have their own")
     if name is None and not show_list:
         raise ConfigError("name a study, such as quick; lanpo study --list says which there are")
     console = console_of()
@@ -80,6 +100,18 @@ def study(
         _print_list(console, STUDIES)
         return
     chosen = _named(STUDIES, name or "")
+    if model is not None and data is not None:
+        from lanpo_rl.study.own import LEARNING_RATE, on_your_own
+
+        chosen = on_your_own(
+            chosen,
+            model=model,
+            data=data,
+            problem_column=problem_column,
+            answer_column=answer_column,
+            answer_marker=answer_marker,
+            learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
+        )
     chosen_arms = None if arms is None else [arm.strip() for arm in arms.split(",")]
     n_seeds = chosen.seeds if seeds is None else seeds
     jobs = plan(chosen, seeds=n_seeds, arms=chosen_arms)
@@ -118,6 +150,7 @@ def _run(
 ) -> list[Outcome]:
     from lanpo_rl.study.running import claimed, run_jobs
     from lanpo_rl.study.running.display import displayed
+    from lanpo_rl.study.whole import findings_of
 
     with claimed(folder, study.name):
         console.print(
@@ -133,43 +166,9 @@ def _run(
                 on_event=on_event,
             )
         _print_undone(console, outcomes)
-        _print_report(console, folder, _findings(study, jobs, outcomes, seeds, arms))
+        findings = findings_of(study, jobs, outcomes, seeds=seeds, arms=arms)
+        _print_report(console, folder, findings)
     return outcomes
-
-
-def _findings(
-    study: Study,
-    jobs: Sequence[Job],
-    outcomes: Sequence[Outcome],
-    seeds: int,
-    arms: Sequence[str] | None,
-) -> Findings:
-    """Sort what became of the jobs for a report. Their keys are ``SUBJECT/ARM/SEED``."""
-    from lanpo_rl.study.report import Failed, Findings, NotRun
-    from lanpo_rl.study.results import ArmResult
-
-    wanted = [job.key.rsplit("/", 2) for job in jobs if job.result]
-    runs: dict[str, list[ArmResult]] = {subject: [] for subject, _, _ in wanted}
-    for job, outcome in zip(jobs, outcomes, strict=True):
-        if job.result and outcome.status == "finished":
-            try:
-                run = ArmResult.from_json(outcome.result)
-            except (TypeError, KeyError):
-                raise ConfigError(
-                    f"{outcome.folder} holds a run of another version of lanpo; remove it and give "
-                    "the same command again"
-                ) from None
-            runs[job.key.rsplit("/", 2)[0]].append(run)
-    return Findings(
-        study,
-        runs,
-        seeds,
-        date=datetime.now(UTC).date().isoformat(),
-        failed=[Failed(o.key, o.label, o.trace) for o in outcomes if o.status == "crashed"],
-        not_run=[NotRun(o.key, o.label, o.reason) for o in outcomes if o.status == "not_run"],
-        # Not those asked for alone: one that is measured by another brings it along.
-        only=() if arms is None else [*dict.fromkeys(arm for _, arm, _ in wanted)],
-    )
 
 
 # ---------------------------------------------------------------------- what was asked for

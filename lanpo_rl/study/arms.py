@@ -13,6 +13,7 @@ from lanpo_rl.seeding.tiny_skills.recipes import CONSTANTS_UNSEEDED
 from lanpo_rl.study.controls import (
     Control,
     FrozenPoolControl,
+    LeakyControl,
     OracleControl,
     PlaceboControl,
     RawSolutionsControl,
@@ -114,6 +115,7 @@ FROM_RECOMMENDED: tuple[Arm, ...] = (
     RECOMMENDED.but("relevance", "retrieval by relevance", retrieval_weight="relevance"),
     RECOMMENDED.but("product", "retrieval by the product", retrieval_weight="product"),
     RECOMMENDED.but("recency", "retrieval by recency", retrieval_weight="recency"),
+    RECOMMENDED.but("recommended_300", "LANPO recommended, 300 steps", steps=300),
 )
 # ... and from the paper's.
 FROM_PAPER: tuple[Arm, ...] = (
@@ -126,6 +128,39 @@ FROM_PAPER: tuple[Arm, ...] = (
     PAPER.but("paper_mixed", "paper, layout mixed", group_layout="mixed"),
     PAPER.but("paper_utility", "paper, retrieval by utility", retrieval_weight="utility"),
 )
+
+
+# Where an earlier attempt at the same problem is what guides: of the presets, the reflecting half.
+INTRA = Arm(
+    "intra",
+    "LANPO intra",
+    "recommended",
+    learning_rate=1e-4,
+    settings={"mode": "intra", "gate": "all_wrong"},
+)
+PAPER_INTRA = PAPER.but("paper_intra", "LANPO paper, intra", mode="intra")
+INTRA_MATCHED = GRPO_MATCHED.but("grpo_matched", "GRPO, token-matched", tokens_of="intra")
+FROM_INTRA: tuple[Arm, ...] = (
+    PAPER_INTRA,
+    INTRA.but("intra_placebo", "intra, placebo attempts", control=PlaceboControl()),
+    PAPER_INTRA.but(
+        "paper_intra_placebo", "paper, intra, placebo attempts", control=PlaceboControl()
+    ),
+    PAPER_INTRA.but("intra_leaky", "leaky: answers shown", control=LeakyControl()),
+    INTRA.but("intra_always", "intra, gate always", gate="always"),
+)
+
+# Where both kinds of guidance have something to give.
+INTER = RECOMMENDED.but("inter", "LANPO inter")
+BOTH = RECOMMENDED.but("both", "LANPO both", mode="both")
+OF_BOTH_KINDS: tuple[Arm, ...] = (
+    INTER,
+    RECOMMENDED.but("intra", "LANPO intra", mode="intra", gate="all_wrong"),
+    BOTH,
+    BOTH.but("placebo", "both, placebo", control=PlaceboControl()),
+    PAPER.but("paper_both_kinds", "LANPO paper, both", mode="both"),
+)
+INTER_MATCHED = GRPO_MATCHED.but("grpo_matched", "GRPO, token-matched", tokens_of="both")
 
 
 def toy_config(arm: Arm, *, seed: int, steps: int, folder: Path) -> LanpoConfig:

@@ -22,7 +22,7 @@ def test_without_a_command_there_is_help(lanpo: Lanpo):
     assert "lanpo [OPTIONS] COMMAND [ARGS]... An experience memory" in ran.flat
 
 
-@pytest.mark.parametrize("command", ["demo", "eval", "seed", "train"])
+@pytest.mark.parametrize("command", ["demo", "eval", "seed", "study", "train"])
 @pytest.mark.parametrize("columns", [70, 130])
 def test_help_is_wrapped_at_the_width_of_the_screen(
     lanpo: Lanpo, monkeypatch: pytest.MonkeyPatch, command: str, columns: int
