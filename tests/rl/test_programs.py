@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import combinations, product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanpo_memory.errors import ConfigError
@@ -72,6 +72,7 @@ words = st.text(alphabet="abcdefghijklmnopqrstuvwxyz", max_size=8)
 instructions = st.lists(st.sampled_from([*INSTRUCTIONS]), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(instructions, words)
 def test_the_interpreter_does_what_a_naive_one_does(program, word):
     letters = list(word)
@@ -80,6 +81,7 @@ def test_the_interpreter_does_what_a_naive_one_does(program, word):
     assert execute(" ".join(program), word) == "".join(letters)
 
 
+@settings(deadline=None)
 @given(instructions, words, st.data())
 def test_brackets_group_and_do_nothing(program, word, data):
     first = data.draw(st.integers(0, len(program) - 1))
@@ -93,6 +95,7 @@ def test_brackets_group_and_do_nothing(program, word, data):
 pieces = st.sampled_from([*INSTRUCTIONS, "[", "]", " ", "|", "rut", "\n", "Rev", "C", "é", "\0"])
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.lists(pieces, max_size=200).map("".join)), st.text())
 def test_every_text_has_a_meaning(text, word):
     result = execute(text, word)

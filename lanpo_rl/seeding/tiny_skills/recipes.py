@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lanpo_rl.seeding.tiny_skills import chains, constants, inverse
+from lanpo_rl.seeding.tiny_skills import chains, constants, inverse, programs
 from lanpo_rl.seeding.tiny_skills.policies import SeededPolicy
+from lanpo_rl.tasks.programs import PROGRAM_VOCABULARY
 
 __all__ = [
     "CHAINS",
@@ -15,6 +16,7 @@ __all__ = [
     "CONSTANTS_NEOX",
     "CONSTANTS_UNSEEDED",
     "INVERSE",
+    "PROGRAMS",
 ]
 
 CONSTANTS = SeededPolicy(
@@ -53,3 +55,17 @@ INVERSE = SeededPolicy(
     batch_size=40,
 )
 """Inverse problems alone."""
+
+PROGRAMS = SeededPolicy(
+    "programs",
+    skills=(
+        (programs.draw_solve, 0.08),
+        (programs.draw_relevant, 0.50),
+        (programs.draw_irrelevant, 0.10),
+        (programs.draw_summary, 0.14),
+        (programs.draw_check, 0.18),
+    ),
+    vocabulary=PROGRAM_VOCABULARY,
+    steps=1400,
+)
+"""Programs alone."""
