@@ -39,6 +39,10 @@ def study(
     arms: Annotated[
         str | None, typer.Option(metavar="A,B", help="Arms to run. Without: all of the study.")
     ] = None,
+    subjects: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Subjects to run on. Without: all of the study."),
+    ] = None,
     budget: Annotated[
         float | None,
         typer.Option(
@@ -112,9 +116,9 @@ def study(
             answer_marker=answer_marker,
             learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
         )
-    chosen_arms = None if arms is None else [arm.strip() for arm in arms.split(",")]
+    chosen_arms, chosen_subjects = _names(arms), _names(subjects)
     n_seeds = chosen.seeds if seeds is None else seeds
-    jobs = plan(chosen, seeds=n_seeds, arms=chosen_arms)
+    jobs = plan(chosen, seeds=n_seeds, arms=chosen_arms, subjects=chosen_subjects)
     expected_s = _run_s(chosen, chosen_arms)
     _check_budget(budget, min(expected_s))
     try:
@@ -181,6 +185,10 @@ def _check_numbers(seeds: int | None, budget: float | None, processes: int) -> N
         raise ConfigError(f"--budget must be more than 0 minutes, got {budget:g}")
     if processes < 1:
         raise ConfigError(f"--processes must be 1 or more, got {processes}")
+
+
+def _names(listed: str | None) -> list[str] | None:
+    return None if listed is None else [name.strip() for name in listed.split(",")]
 
 
 def _named(studies: Sequence[Study], name: str) -> Study:

@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     from lanpo_rl.study.subjects import Subject
 
 __all__ = [
+    "FROM_INTRA",
     "FROM_PAPER",
     "FROM_RECOMMENDED",
     "GRPO",
     "GRPO_MATCHED",
+    "INTER_MATCHED",
+    "INTRA",
+    "INTRA_MATCHED",
     "MEMORY_ONLY",
     "NO_RL",
+    "OF_BOTH_KINDS",
     "PAPER",
     "RECOMMENDED",
     "Arm",

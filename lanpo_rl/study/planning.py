@@ -28,7 +28,13 @@ def run_key(part: Part, arm: str, seed: int) -> str:
     return f"{part.subject.name}/{arm}/seed-{seed}"
 
 
-def plan(study: Study, *, seeds: int | None = None, arms: Sequence[str] | None = None) -> list[Job]:
+def plan(
+    study: Study,
+    *,
+    seeds: int | None = None,
+    arms: Sequence[str] | None = None,
+    subjects: Sequence[str] | None = None,
+) -> list[Job]:
     """Return a study's jobs, policies first, then seed by seed.
 
     So a study that ends early has every arm with the seeds it came to.
@@ -37,18 +43,27 @@ def plan(study: Study, *, seeds: int | None = None, arms: Sequence[str] | None =
         study: what is to be run.
         seeds: how many, from the study's first on; by default the study's own number.
         arms: names of those to run; by default all. What one of them is measured by comes along.
+        subjects: names of those to run on; by default all.
 
     Raises:
-        ConfigError: no seed, or an arm that the study does not have.
+        ConfigError: no seed, or an arm or a subject that the study does not have.
     """
     seeds = study.seeds if seeds is None else seeds
     if seeds < 1:
         raise ConfigError(f"a study needs at least one seed, got {seeds}")
-    known = study.arms
-    for name in arms or ():
-        if name not in known:
-            raise ConfigError(f"{study.name} has no arm {name!r}; there are {', '.join(known)}")
-    parts = [(part, _chosen(part, arms)) for part in study.parts]
+    for what, known, names in (
+        ("arm", study.arms, arms),
+        ("subject", [part.subject.name for part in study.parts], subjects),
+    ):
+        for name in names or ():
+            if name not in known:
+                there = ", ".join(known)
+                raise ConfigError(f"{study.name} has no {what} {name!r}; there are {there}")
+    parts = [
+        (part, _chosen(part, arms))
+        for part in study.parts
+        if subjects is None or part.subject.name in subjects
+    ]
     policies = {
         policy.name: policy
         for part, chosen in parts

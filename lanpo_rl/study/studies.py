@@ -12,17 +12,28 @@ from lanpo_rl.seeding.tiny_skills.recipes import (
     CONSTANTS_UNSEEDED,
 )
 from lanpo_rl.study.arms import (
+    FROM_INTRA,
     FROM_PAPER,
     FROM_RECOMMENDED,
     GRPO,
     GRPO_MATCHED,
+    INTER_MATCHED,
+    INTRA,
+    INTRA_MATCHED,
     MEMORY_ONLY,
     NO_RL,
+    OF_BOTH_KINDS,
     PAPER,
     RECOMMENDED,
     Arm,
 )
-from lanpo_rl.study.subjects import CONSTANTS_SUBJECT, Subject
+from lanpo_rl.study.subjects import (
+    CHAINS_SUBJECT,
+    CONSTANTS_SUBJECT,
+    INVERSE_SUBJECT,
+    PROGRAMS_SUBJECT,
+    Subject,
+)
 
 __all__ = ["STUDIES", "Part", "Study"]
 
@@ -235,7 +246,12 @@ SIZE = Study(
 PAPER_STUDY = Study(
     "paper",
     "Does memory help, and is it the memory that helps? Every control.",
-    (Part(_CONSTANTS, (*_MAIN, *FROM_RECOMMENDED, *FROM_PAPER)),),
+    (
+        Part(_CONSTANTS, (*_MAIN, *FROM_RECOMMENDED, *FROM_PAPER)),
+        Part(CHAINS_SUBJECT, (NO_RL, GRPO, INTRA_MATCHED, INTRA, *FROM_INTRA)),
+        Part(INVERSE_SUBJECT, (NO_RL, GRPO, INTRA_MATCHED, INTRA, *FROM_INTRA)),
+        Part(PROGRAMS_SUBJECT, (NO_RL, MEMORY_ONLY, GRPO, INTER_MATCHED, *OF_BOTH_KINDS)),
+    ),
     seeds=5,
     minutes=180,
 )

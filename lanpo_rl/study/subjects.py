@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lanpo_memory.types import SolveMode
 from lanpo_rl.seeding.tiny_skills.policies import SHIPPED
-from lanpo_rl.tasks import Task, make_hidden_constants
+from lanpo_rl.seeding.tiny_skills.recipes import CHAINS, INVERSE, PROGRAMS
+from lanpo_rl.tasks import Task, make_chains, make_hidden_constants, make_inverse
+from lanpo_rl.tasks.programs import PROGRAM_GAMMA, make_programs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-__all__ = ["CONSTANTS_SUBJECT", "Policy", "Subject"]
+__all__ = [
+    "CHAINS_SUBJECT",
+    "CONSTANTS_SUBJECT",
+    "INVERSE_SUBJECT",
+    "PROGRAMS_SUBJECT",
+    "Policy",
+    "Subject",
+]
 
 
 class Policy(Protocol):
@@ -63,3 +72,32 @@ class Subject:
 
 
 CONSTANTS_SUBJECT = Subject("constants", "hidden constants", make_hidden_constants, SHIPPED)
+
+_CHECKED = {"max_completion_length": 24}  # a check writes more than an attempt
+CHAINS_SUBJECT = Subject(
+    "chains",
+    "chains",
+    make_chains,
+    CHAINS,
+    settings=_CHECKED,
+    modes=("zero_shot", "self_correct"),
+    answer_tokens=32,
+)
+INVERSE_SUBJECT = Subject(
+    "inverse",
+    "inverse problems",
+    make_inverse,
+    INVERSE,
+    settings=_CHECKED,
+    modes=("zero_shot", "self_correct"),
+    answer_tokens=32,
+)
+PROGRAMS_SUBJECT = Subject(
+    "programs",
+    "programs",
+    make_programs,
+    PROGRAMS,
+    settings={"gamma": PROGRAM_GAMMA, "max_completion_length": 24, "summary_max_tokens": 12},
+    modes=("zero_shot", "retrieval", "self_correct", "retrieval+self_correct"),
+    answer_tokens=32,
+)

@@ -23,6 +23,7 @@ def run_study(
     *,
     seeds: int | None = None,
     arms: Sequence[str] | None = None,
+    subjects: Sequence[str] | None = None,
     processes: int = 2,
     budget_s: float | None = None,
     on_event: OnEvent = lambda event: None,
@@ -36,15 +37,16 @@ def run_study(
         folder: for runs and report; one that this study began is gone on with.
         seeds: how many; by default the study's own number.
         arms: names of those to run; by default all.
+        subjects: names of those to run on; by default all.
         processes: runs at a time.
         budget_s: no run begins that is not expected to end by then.
         on_event: told what happens.
 
     Raises:
-        ConfigError: no seed, an unknown arm, or a folder that is not this study's.
+        ConfigError: no seed, an unknown arm or subject, or a folder that is not this study's.
     """
     seeds = study.seeds if seeds is None else seeds
-    jobs = plan(study, seeds=seeds, arms=arms)
+    jobs = plan(study, seeds=seeds, arms=arms, subjects=subjects)
     with claimed(folder, study.name):
         outcomes = run_jobs(jobs, folder, processes=processes, budget_s=budget_s, on_event=on_event)
         return write_report(folder, findings_of(study, jobs, outcomes, seeds=seeds, arms=arms))
