@@ -64,6 +64,7 @@ def test_an_arm_brings_along_what_it_is_measured_by():
     ("settings", "message"),
     [
         ({"arms": ["recomended"]}, "small has no arm 'recomended'; there are no_rl, memory_only"),
+        ({"subjects": ["large"]}, "small has no subject 'large'; there are small"),
         ({"seeds": 0}, "at least one seed, got 0"),
     ],
     ids=str,
@@ -71,6 +72,14 @@ def test_an_arm_brings_along_what_it_is_measured_by():
 def test_what_there_is_not_is_refused(settings: dict[str, Any], message: str):
     with pytest.raises(ConfigError, match=message):
         plan(STUDY, **settings)
+
+
+def test_a_study_can_be_run_subject_by_subject():
+    other = replace(STUDY.parts[0], subject=replace(SUBJECT, name="other"))
+    study = replace(STUDY, parts=(STUDY.parts[0], other))
+    keys = [job.key for job in plan(study, seeds=1, arms=["grpo"], subjects=["other"])]
+    assert keys == ["other/grpo/seed-0"]
+    assert len(plan(study, seeds=1)) == 2 * len(plan(study, seeds=1, subjects=["small"]))
 
 
 def job_of(arm: Arm, part: Part | None = None) -> Job:
