@@ -2,9 +2,9 @@ r"""Inverse problems: find x with f(x) = y. Checking a candidate is easy, findin
 
 ``?+3-4+8=6`` asks which digit becomes 6, modulo 10. Such an f moves every digit by one and the same
 amount, which is what it makes of 0. ``+3:3-4:9+8:7 4:1\boxed{4}`` writes f out from 0, then a guess
-with what f makes of it. The check ``5:9|+3:3-4:9+8:7 9:6\boxed{9}`` says before anything else that
-5 is missing from 1 to the 6 that is wanted, so that 9 should do. It can know neither without the
-attempt: another problem's leads it astray.
+with what f makes of it. Its check ``1 6:5 9|+3:3-4:9+8:7 9:6\boxed{9}`` says before anything else
+that it arrived at 1, 6 is wanted, 5 is missing, so that 9 should do. None of this can be known
+without the attempt: another problem's leads astray.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LENGTHS: dict[Level, int] = {"easy": 2, "normal": 3, "hard": 4}
 """Operators of f by level of difficulty."""
 
 _LONGER = 2  # operators that the shifted problems have more
-_HEAD = re.compile(r"(\d):\d\|")
+_HEAD = re.compile(r"\d \d:(\d) \d\|")
 _GUESS = re.compile(r" (\d):(\d)\\boxed\{(\d)\}")
 
 
@@ -113,14 +113,15 @@ def attempt_text(operators: tuple[str, ...], start: int) -> str:
 
 
 def check_text(equation: Equation, guess: Guess) -> str:
-    r"""Return the check of a guess: what is missing, the start to try now, and the attempt at it.
+    r"""Return the check of a guess: what is missing, what to try now, and the attempt at it.
 
     >>> check_text(Equation(("+3", "-4"), 6), Guess(4, 3))
-    '3:7|+3:3-4:9 7:6\\boxed{7}'
+    '3 6:3 7|+3:3-4:9 7:6\\boxed{7}'
     """
     start = corrected(guess, equation.wanted)
     missing = (equation.wanted - guess.result) % 10
-    return f"{missing}:{start}|{attempt_text(equation.operators, start)}"
+    head = f"{guess.result} {equation.wanted}:{missing} {start}|"
+    return f"{head}{attempt_text(equation.operators, start)}"
 
 
 def read_guess(attempt: str) -> Guess | None:
@@ -139,10 +140,10 @@ class InversePrompts(TinyPrompts):
     r"""The prompts of the tiny policy; the head of a check counts as its marks.
 
     >>> prompts = InversePrompts()
-    >>> prompts.solution("intra", r"3:7|+3:3-4:9 7:6\boxed{7}")
+    >>> prompts.solution("intra", r"3 6:3 7|+3:3-4:9 7:6\boxed{7}")
     '+3:3-4:9 7:6\\boxed{7}'
-    >>> prompts.verdict(r"3:7|+3:3-4:9 7:6\boxed{7}"), prompts.verdict(r"0:7|+3:3-4:9 7:6\boxed{7}")
-    (False, True)
+    >>> [prompts.verdict(text) for text in ("3 6:3 7|+3:3", "6 6:0 7|+3:3", "+3:3")]
+    [False, True, None]
     """
 
     def intra(self, attempt: Attempt) -> str:

@@ -137,7 +137,7 @@ def test_the_check_of_an_attempt_at_another_problem_helps_no_more_than_chance():
     ("text", "guess"),
     [
         (r"+3:3-4:9 4:3\boxed{4}", Guess(4, 3)),
-        (r"3:7|+3:3-4:9 7:6\boxed{7}", Guess(7, 6)),
+        (r"3 6:3 7|+3:3-4:9 7:6\boxed{7}", Guess(7, 6)),
         (r"+3:3-4:9 4:3\boxed{5}", None),  # the box holds another digit than was tried
         (r"+3:3-4:9\boxed{9}", None),
         (r"+3:3 4:7\boxed{4", None),
@@ -150,10 +150,10 @@ def test_an_attempt_is_read_or_none(text, guess):
 
 def test_the_head_of_a_check_is_taken_off_where_marks_are():
     prompts, problem = InversePrompts(), Problem(text="?+3-4=6")
-    check, bare = r"3:7|+3:3-4:9 7:6\boxed{7}", r"+3:3-4:9 7:6\boxed{7}"
+    check, bare = r"3 6:3 7|+3:3-4:9 7:6\boxed{7}", r"+3:3-4:9 7:6\boxed{7}"
     assert prompts.solution("intra", check) == bare
     assert prompts.solution("none", bare) == bare
-    assert prompts.solution("intra", "3:7|+3:3") is None
+    assert prompts.solution("intra", "3 6:3 7|+3:3") is None
     for text in (check, bare):
         assert prompts.intra(Attempt(problem=problem, text=text)) == f"check {bare}|"
     assert prompts.verdict(bare) is None
