@@ -43,10 +43,16 @@ def holds(monkeypatch: pytest.MonkeyPatch) -> Holds:
     held: Holds = {}
     real = planning.plan
 
-    def plan(study: Study, *, seeds: int, arms: Sequence[str] | None) -> list[Job]:
+    def plan(
+        study: Study,
+        *,
+        seeds: int,
+        arms: Sequence[str] | None,
+        subjects: Sequence[str] | None,
+    ) -> list[Job]:
         return [
             replace(job, work=Measured(arm, int(seed.split("-")[1]), held.get(job.key)))
-            for job in real(study, seeds=seeds, arms=arms)
+            for job in real(study, seeds=seeds, arms=arms, subjects=subjects)
             for _, arm, seed in [job.key.split("/")]
         ]
 
@@ -285,6 +291,16 @@ def test_a_run_of_another_version_is_named(
         (
             ["toy", "--arms", "grpo,nope"],
             "toy has no arm 'nope'; there are memory_only, grpo, recommended",
+        ),
+        (
+            ["toy", "--subjects", "nope"],
+            "toy has no subject 'nope'; there are constants",
+        ),
+        (["toy", "--model", "mine"], "--model and --data belong together: give both, or none"),
+        (["toy", "--data", "x.jsonl"], "--model and --data belong together: give both, or none"),
+        (
+            ["toy", "--learning-rate", "1e-6"],
+            "--learning-rate is for --model and --data: arms have their own",
         ),
         (["toy", "--seeds", "0"], "--seeds must be 1 or more, got 0"),
         (["toy", "--processes", "0"], "--processes must be 1 or more, got 0"),
