@@ -43,16 +43,17 @@ CONSTANTS_UNSEEDED = SeededPolicy(
 CHAINS = SeededPolicy(
     "chains",
     skills=((chains.draw_solve, 0.45), (chains.draw_check, 0.40), (chains.draw_leak, 0.15)),
-    steps=1400,
+    steps=1000,
     batch_size=64,
 )
 """Chains alone. It also believes an answer that is shown to it, which only a control arm does."""
 
 INVERSE = SeededPolicy(
     "inverse",
-    skills=((inverse.draw_solve, 0.30), (inverse.draw_check, 0.70)),
-    steps=1100,
+    skills=((inverse.draw_solve, 0.20), (inverse.draw_check, 0.80)),
+    steps=1400,
     batch_size=40,
+    learning_rate=3e-3,
 )
 """Inverse problems alone."""
 
