@@ -165,6 +165,8 @@ def test_a_policy_is_made_by_its_job_and_found_by_the_run(tmp_path: Path):
     assert policy.work(folder, lambda share, what: told.append(share))["policy"] == "constants"
     assert told == [0.5, 1.0]
     assert short.is_made(tmp_path / "policies")
+    with pytest.raises(ConfigError, match="remove runs/policies/constants and"):
+        short.load(tmp_path)
     result = work(run, tmp_path)
     assert (result.policy, result.parameters) == ("constants", short.parameters)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lanpo_memory.errors import ConfigError
 from lanpo_memory.types import fingerprint
 from lanpo_rl.seeding.tiny_skills.drawing import Mixture
 from lanpo_rl.seeding.tiny_skills.training import SHIPPED_SKILLS, STEPS, Progress, seed_tiny_policy
@@ -102,7 +103,16 @@ class SeededPolicy:
         return path
 
     def load(self, folder: Path) -> PreTrainedModel:
-        """Return a fresh copy of the policy that `make` left in a folder."""
+        """Return a fresh copy of the policy that `make` left in a folder.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        if not self.is_made(folder):
+            raise ConfigError(
+                f"the policy {self.name} is not in {folder}: make it there with make(), or, in the "
+                f"folder of a study, remove runs/policies/{self.name} and give the command again"
+            )
         model = self._blank()
         read_weights(model, self.path(folder), self.vocabulary)
         model.train(mode=False)

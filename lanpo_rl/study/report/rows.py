@@ -13,7 +13,10 @@ Row = dict[str, str]
 
 
 def table(rows: Sequence[Row], *, title: str) -> Table:
-    """A table for the terminal; the columns are the keys of the first row."""
+    """A table for the terminal; the columns are the keys of the first row.
+
+    On a narrow screen cells break at their blanks, but for those of the first column.
+    """
     result = Table(
         title=title,
         title_justify="left",
@@ -23,7 +26,7 @@ def table(rows: Sequence[Row], *, title: str) -> Table:
         show_edge=False,
     )
     for i, name in enumerate(rows[0]):
-        result.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+        result.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for row in rows:
         result.add_row(*row.values())
     return result
