@@ -64,8 +64,8 @@ _MODES_NOTE = (
 _COST_NOTE = (
     "Tokens: generated ones; those of summaries count where the arm reads its pool in training. To "
     "0.5 and 0.8: of greedy zero-shot accuracy, on a straight line between evaluations; median "
-    "over seeds, where one that never got there counts as the dearest, and in brackets how many got "
-    "there. Right family: how often what the pool showed came from the problem's own family."
+    "over seeds, where one that never got there counts as the dearest, and in brackets how many "
+    "got there. Right family: how often what the pool showed came from the problem's own family."
 )
 _DIFFERENCE_NOTE = (
     "The arm minus GRPO, and minus the preset it changes (arms that change none: minus the "
