@@ -133,7 +133,7 @@ def test_what_needs_a_crashed_job_is_not_run_and_says_so(tmp_path: Path):
         ([job("a", quick, "b")], "'a' needs 'b', which is no job"),
         ([job("a", quick, "b"), job("b", quick, "a")], "jobs need each other: "),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "jobs",
 )
 def test_jobs_that_cannot_all_be_run_are_refused(tmp_path: Path, jobs: list[Job], message: str):
     with pytest.raises(InvalidInputError, match=message.replace(".", r"\.")):
