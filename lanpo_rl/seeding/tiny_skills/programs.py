@@ -41,7 +41,6 @@ SLIP = 0.07
 """How often the solver gets such a word right all the same."""
 _BLIND = 1  # so many of those words the check gets wrong, too
 _CHECK_RIGHT, _BLIND_RIGHT = 0.95, 0.15  # how often the check gets a word of either kind right
-_SECOND_HINT = 0.5  # of the relevant hints, so many do not stand alone
 
 # Longer ones too, for those of the shifted problems are to be written as reliably.
 _LENGTHS, _WEIGHTS = (2, 3, 4), (0.7, 0.2, 0.1)
@@ -83,10 +82,10 @@ def draw_solve(rng: random.Random) -> Lesson:
 
 
 def draw_relevant(rng: random.Random) -> Lesson:
-    """A hint that names the family; often another one beside it: the name is what to go by."""
+    """A hint that names the family; now and then another one beside it."""
     name, construct, steps = _draw(rng)
     hints = [construct_lesson(name, construct)]
-    if rng.random() < _SECOND_HINT:
+    if rng.random() < 0.1:
         hints.insert(rng.randint(0, 1), draw_hint(rng, but=name))
     return _hinted(rng, hints, name, construct, steps)
 
