@@ -77,7 +77,8 @@ class LanpoConfig(GRPOConfig):
             which `lanpo_rl.combinations` lists.
 
     Example:
-        >>> LanpoConfig.preset("recommended", output_dir="out", use_cpu=True).objective
+        >>> settings = {"output_dir": "out", "use_cpu": True, "activation_checkpointing": False}
+        >>> LanpoConfig.preset("recommended", **settings).objective
         'both'
     """
 
