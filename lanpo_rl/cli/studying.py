@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -53,7 +53,7 @@ def study(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="For runs and report. [default: runs/study-NAME]",
+            help="For runs and report. Without: runs/study-NAME.",
             show_default=False,
         ),
     ] = None,
@@ -67,13 +67,21 @@ def study(
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Your own problems, JSON Lines.")
     ] = None,
-    problem_column: Annotated[str, typer.Option(help="Where a problem of --data is.")] = "problem",
-    answer_column: Annotated[str, typer.Option(help="Where its answer is.")] = "answer",
+    held_out: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Problems of --data that are measured on. Without: 200."),
+    ] = None,
+    problem_column: Annotated[
+        str | None, typer.Option(help="Where a problem of --data is. Without: problem.")
+    ] = None,
+    answer_column: Annotated[
+        str | None, typer.Option(help="Where its answer is. Without: answer.")
+    ] = None,
     answer_marker: Annotated[
         str | None, typer.Option(metavar="MARK", help="The answer follows this, such as ####.")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Of every arm on --data. [default: 1e-6]")
+        float | None, typer.Option(metavar="RATE", help="Of every arm on --data. Without: 1e-6.")
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="Say which studies there are.")] = False,
 ) -> None:
@@ -82,15 +90,26 @@ def study(
     A finished run is never made twice: after Ctrl-C, a crash or a budget that was used up, the
     same command goes on. The report is written in any case, from the runs that are there.
 
-    Exit code: 0 if every run finished, 1 if some crashed or were not begun, 130 after Ctrl-C.
+    Exit code: 0 if every run finished, 1 if some crashed or were not begun, 2 if what was asked for
+    makes no sense, 130 after Ctrl-C.
 
     Example: lanpo study quick --seeds 3 --out runs/quick
     """
     _check_numbers(seeds, budget, processes)
     if (model is None) != (data is None):
         raise ConfigError("--model and --data belong together: give both, or none")
-    if learning_rate is not None and model is None:
-        raise ConfigError("--learning-rate is for --model and --data: arms have their own")
+    of_data: dict[str, Any] = {
+        "held_out": held_out,
+        "problem_column": problem_column,
+        "answer_column": answer_column,
+        "answer_marker": answer_marker,
+        "learning_rate": learning_rate,
+    }
+    lone = [name for name, value in of_data.items() if value is not None and data is None]
+    if lone:
+        raise ConfigError(
+            f"--{lone[0].replace('_', '-')} is for --model and --data; give them, too"
+        )
     if name is None and not show_list:
         raise ConfigError("name a study, such as quick; lanpo study --list says which there are")
     console = console_of()
@@ -105,17 +124,13 @@ def study(
         return
     chosen = _named(STUDIES, name or "")
     if model is not None and data is not None:
-        from lanpo_rl.study.own import LEARNING_RATE, on_your_own
+        from lanpo_rl.study.own import on_your_own
 
-        chosen = on_your_own(
-            chosen,
-            model=model,
-            data=data,
-            problem_column=problem_column,
-            answer_column=answer_column,
-            answer_marker=answer_marker,
-            learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
-        )
+        given = {name: value for name, value in of_data.items() if value is not None}
+        chosen = on_your_own(chosen, model=model, data=data, **given)
+        subject = chosen.parts[0].subject
+        subject.make(chosen.first_seed)  # what is wrong with them is said before anything is run
+        subject.policy.tokenizer()
     chosen_arms, chosen_subjects = _names(arms), _names(subjects)
     n_seeds = chosen.seeds if seeds is None else seeds
     jobs = plan(chosen, seeds=n_seeds, arms=chosen_arms, subjects=chosen_subjects)
@@ -230,7 +245,7 @@ def _print_list(console: Console, studies: Sequence[Study]) -> None:
         runs = 0
         for part in study.parts:
             runs += len(part.arms) * study.seeds
-            text = f"{part.subject.label}: {', '.join(arm.name for arm in part.arms)}"
+            text = f"{part.subject.name}: {', '.join(arm.name for arm in part.arms)}"
             console.print(Padding(text, (0, 0, 0, 2), expand=False))
         console.print(
             f"  {counted(study.seeds, 'seed')}, {counted(runs, 'run')}, about "

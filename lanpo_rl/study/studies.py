@@ -67,7 +67,7 @@ class Study:
         question: in one line.
         parts: arms by subject.
         seeds: how many, by default.
-        minutes: what it took with that many seeds on two cores.
+        minutes: about what it takes with that many seeds on two cores.
         first_seed: the others follow.
     """
 

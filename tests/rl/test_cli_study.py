@@ -152,11 +152,11 @@ def test_the_list_says_what_each_study_asks_and_takes(lanpo: Lanpo):
     assert lines_of(ran)[1:] == [
         "",
         "toy: Does anything help?",
-        "  hidden constants: memory_only, grpo, recommended",
+        "  constants: memory_only, grpo, recommended",
         "  2 seeds, 6 runs, about 10 min on two cores",
         "",
         "other: And now?",
-        "  hidden constants: grpo",
+        "  constants: grpo",
         "  1 seed, 1 run, about 1 h 00 min on two cores",
     ]
 
@@ -300,7 +300,15 @@ def test_a_run_of_another_version_is_named(
         (["toy", "--data", "x.jsonl"], "--model and --data belong together: give both, or none"),
         (
             ["toy", "--learning-rate", "1e-6"],
-            "--learning-rate is for --model and --data: arms have their own",
+            "--learning-rate is for --model and --data; give them, too",
+        ),
+        (
+            ["toy", "--problem-column", "question"],
+            "--problem-column is for --model and --data; give them, too",
+        ),
+        (
+            ["toy", "--model", "mine", "--data", "none.jsonl"],
+            "there is no file or folder none.jsonl; check the path",
         ),
         (["toy", "--seeds", "0"], "--seeds must be 1 or more, got 0"),
         (["toy", "--processes", "0"], "--processes must be 1 or more, got 0"),
