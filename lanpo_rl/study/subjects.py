@@ -73,13 +73,12 @@ class Subject:
 
 CONSTANTS_SUBJECT = Subject("constants", "hidden constants", make_hidden_constants, SHIPPED)
 
-_CHECKED = {"max_completion_length": 24}  # a check writes more than an attempt
 CHAINS_SUBJECT = Subject(
     "chains",
     "chains",
     make_chains,
     CHAINS,
-    settings=_CHECKED,
+    settings={"max_completion_length": 24},  # a check writes more than an attempt
     modes=("zero_shot", "self_correct"),
     answer_tokens=32,
 )
@@ -88,9 +87,9 @@ INVERSE_SUBJECT = Subject(
     "inverse problems",
     make_inverse,
     INVERSE,
-    settings=_CHECKED,
+    settings={"max_completion_length": 28},
     modes=("zero_shot", "self_correct"),
-    answer_tokens=32,
+    answer_tokens=36,
 )
 PROGRAMS_SUBJECT = Subject(
     "programs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from lanpo_rl.study.jobs import Job
 from lanpo_rl.study.planning import plan, run_key
 from lanpo_rl.study.results import ArmResult
 from lanpo_rl.study.studies import STUDIES, Part, Study
+from lanpo_rl.study.subjects import CHAINS_SUBJECT, INVERSE_SUBJECT
+from lanpo_rl.tasks.chains import draw_chain, marked_text, walk
+from lanpo_rl.tasks.inverse import Guess, check_text, draw_equation
 from tests.rl.small_study import STUDY, SUBJECT
 
 
@@ -180,3 +184,21 @@ def test_token_matched_means_within_two_percent(tmp_path: Path):
     assert got.last.tokens == pytest.approx(target.last.tokens, rel=0.02)
     assert got.last.tokens >= target.last.tokens
     assert got.last.step > target.last.step
+
+
+def test_the_longest_check_fits_into_a_completion_and_longer_ones_into_an_answer():
+    rng = random.Random(0)
+    longest: dict[str, list[str]] = {"inverse": [], "chains": []}
+    for extra in (0, 2):  # the shifted problems have two operators more
+        equation = draw_equation(rng, 3 + extra)
+        longest["inverse"].append(check_text(equation, Guess(4, 1)))
+        steps = walk(draw_chain(rng, 4 + extra))
+        longest["chains"].append(marked_text(steps, steps))
+    for subject in (INVERSE_SUBJECT, CHAINS_SUBJECT):
+        tokenizer = subject.policy.tokenizer()
+        own, shifted = (
+            len(tokenizer.encode(text, add_special_tokens=False)) + 1  # with its end
+            for text in longest[subject.name]
+        )
+        assert own <= subject.settings["max_completion_length"]
+        assert shifted <= subject.answer_tokens
