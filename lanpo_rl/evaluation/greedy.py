@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lanpo_memory.errors import ConfigError
@@ -20,13 +20,15 @@ class Evaluation:
     """Shares in 0..1 over `n` problems.
 
     `guided`: problems for which the memory had something to show; `right_family`: of those, how
-    often the first experience came from the problem's own family (`None` without any).
+    often the first experience came from the problem's own family (`None` without any); `texts`: the
+    answers, in order.
     """
 
     n: int
     accuracy: float
     guided: float = 0.0
     right_family: float | None = None
+    texts: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
 def evaluate(
@@ -77,4 +79,5 @@ def evaluate(
         accuracy=sum(scores) / len(scores),
         guided=len(firsts) / len(examples),
         right_family=sum(firsts) / len(firsts) if firsts else None,
+        texts=tuple(texts),
     )

@@ -75,27 +75,25 @@ class Look:
             with_memory=helped.accuracy,
             guided=helped.guided,
             right_family=helped.right_family,
-            self_corrected=self._self_corrected() if checks else None,
+            self_corrected=self._self_corrected(bare.texts) if checks else None,
             summary_tokens=summary_tokens,
         )
 
-    def _self_corrected(self) -> float:
-        """Accuracy of the answers after the policy has looked at its own."""
+    def _self_corrected(self, tried: Sequence[str]) -> float:
+        """Accuracy of the answers after the policy has looked at what it tried."""
         examples, prompts = self._task.held_out, self._task.prompts
-        ask = partial(
-            generate_texts,
-            self._model,
-            self._tokenizer,
-            max_new_tokens=self._subject.answer_tokens,
-        )
-        problems = [example.problem for example in examples]
-        tried = ask([prompts.solve(problem) for problem in problems])
-        attempts = [Attempt(problem=p, text=t or " ") for p, t in zip(problems, tried, strict=True)]
+        attempts = [
+            Attempt(problem=example.problem, text=text or " ")
+            for example, text in zip(examples, tried, strict=True)
+        ]
         guided = [
             guidance.apply(prompts.solve(attempt.problem))
             for guidance, attempt in zip(self._guide.intra(attempts), attempts, strict=True)
         ]
-        texts = [prompts.solution("intra", text) or "" for text in ask(guided)]
+        checks = generate_texts(
+            self._model, self._tokenizer, guided, max_new_tokens=self._subject.answer_tokens
+        )
+        texts = [prompts.solution("intra", text) or "" for text in checks]
         scores = [self._task.reward(t, e.answer) for t, e in zip(texts, examples, strict=True)]
         return sum(scores) / len(scores)
 

@@ -14,6 +14,7 @@ from lanpo_rl.config import preset_settings
 from lanpo_rl.seeding.tiny_skills.policies import SHIPPED, SeededPolicy
 from lanpo_rl.study.arms import Arm
 from lanpo_rl.study.jobs import Job, Tell
+from lanpo_rl.study.running.outcomes import RESULT_NAME, folder_of
 from lanpo_rl.study.studies import Part, Study
 from lanpo_rl.study.subjects import Policy
 
@@ -158,18 +159,19 @@ def _as_many(folder: Path, key: str, other: str) -> tuple[int, int]:
 
     Without summaries a step generates fewer: as many as the other's rollouts alone, or so.
     """
-    path = _runs(folder, key) / other / "result.json"
+    path = folder_of(_root(folder, key), other) / RESULT_NAME
     point = json.loads(path.read_text(encoding="utf-8"))["result"]["curve"][-1]
     rollouts = point["tokens"] - point["summary_tokens"]
     return round(point["step"] * point["tokens"] / max(1, rollouts)) + 2, point["tokens"]
 
 
-def _runs(folder: Path, key: str) -> Path:
-    return folder.parents[key.count("/")]
+def _root(folder: Path, key: str) -> Path:
+    """The study's folder, from that of a job."""
+    return folder.parents[key.count("/") + 1]
 
 
 def _policies(folder: Path, key: str) -> Path:
-    return _runs(folder, key).parent / POLICIES
+    return _root(folder, key) / POLICIES
 
 
 def _fingerprint(part: Part, arm: Arm, seed: int, policy: Policy) -> str:

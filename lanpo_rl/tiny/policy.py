@@ -65,10 +65,10 @@ def write_weights(
     """Write a model's weights, each tensor once, with the mark of the alphabet they belong to."""
     from safetensors.torch import save_file
 
-    tensors: dict[str, torch.Tensor] = {}
+    by_place: dict[int, tuple[str, torch.Tensor]] = {}
     for name, tensor in model.state_dict().items():
-        if not any(tensor is known or _shared(tensor, known) for known in tensors.values()):
-            tensors[name] = tensor.contiguous()
+        by_place.setdefault(tensor.data_ptr(), (name, tensor))
+    tensors = {name: tensor.contiguous() for name, tensor in by_place.values()}
     about = {"format": "pt", "alphabet": fingerprint(*vocabulary)}
     save_file(tensors, path, metadata=about)
 
@@ -91,15 +91,10 @@ def read_weights(
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     own = model.state_dict()
     alike = all(name in own and own[name].shape == tensors[name].shape for name in tensors)
-    missing = [name for name in own if name not in tensors]
-    shared = all(any(_shared(own[name], own[t]) for t in tensors if t in own) for name in missing)
-    if not (alike and shared):
+    filled = {own[name].data_ptr() for name in tensors if name in own}
+    if not alike or any(tensor.data_ptr() not in filled for tensor in own.values()):
         raise ConfigError(f"{path} holds the weights of another network than {type(model)}")
     model.load_state_dict(tensors, strict=False)  # what is missing shares a tensor that is there
-
-
-def _shared(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.data_ptr() == other.data_ptr()
 
 
 def generate_texts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,7 +34,7 @@ Mixture = tuple[tuple[Draw, float], ...]
 """What is taught, each with its weight."""
 
 
-def draw_from(mixture: Mixture, count: int, rng: random.Random) -> Sequence[Lesson]:
+def draw_from(mixture: Mixture, count: int, rng: random.Random) -> list[Lesson]:
     """Draw examples of a mixture's skills.
 
     >>> one = lambda rng: Lesson("solve", "bako bako bako 8_6", "C09+14=")

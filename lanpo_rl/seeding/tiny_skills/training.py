@@ -46,7 +46,7 @@ SHIPPED_SKILLS: Mixture = (
 
 def draw_lessons(count: int, rng: random.Random) -> list[Lesson]:
     """Draw examples of all the shipped policy's skills."""
-    return list(draw_from(SHIPPED_SKILLS, count, rng))
+    return draw_from(SHIPPED_SKILLS, count, rng)
 
 
 def seed_tiny_policy(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from lanpo_rl.study.report.measures import (
     Cost,
+    Measure,
     final,
     greedy,
     guided_reward,
@@ -203,53 +204,60 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
 )
 """Six groups, as reviewers of the method asked for them."""
 
+
+def _target(
+    text: str,
+    arm: str,
+    measure: Measure,
+    subject: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Question:
+    """Ask whether an arm's figure is on the right side of a bound."""
+    better, worse = (arm, None) if at_most is None else (None, arm)
+    bound = at_least if at_most is None else at_most
+    assert bound is not None
+    return Question(text, better, worse, measure, subject=subject, bound=bound, margin=0.0)
+
+
+_ZERO_SHOT = greedy("zero-shot", lambda p: p.zero_shot)
+_WITH_MEMORY = greedy("with memory", lambda p: p.with_memory)
+_CORRECTED = greedy("self-corrected", lambda p: p.self_corrected, step=100)
+
 TARGETS = QuestionGroup(
     "What was aimed at",
     (
-        Question(
+        _target(
             "Zero-shot at least 0.90 after 200 steps?",
             "recommended",
-            None,
-            greedy("zero-shot", lambda p: p.zero_shot),
-            subject="constants",
-            bound=0.90,
-            margin=0.0,
+            _ZERO_SHOT,
+            "constants",
+            at_least=0.90,
         ),
-        Question(
-            "With memory at least 0.95?",
-            "recommended",
-            None,
-            greedy("with memory", lambda p: p.with_memory),
-            subject="constants",
-            bound=0.95,
-            margin=0.0,
+        _target(
+            "With memory at least 0.95?", "recommended", _WITH_MEMORY, "constants", at_least=0.95
         ),
-        Question(
+        _target(
             "Zero-shot at least 0.95 after 300 steps?",
             "recommended_300",
-            None,
-            greedy("zero-shot", lambda p: p.zero_shot),
-            subject="constants",
-            bound=0.95,
-            margin=0.0,
+            _ZERO_SHOT,
+            "constants",
+            at_least=0.95,
         ),
-        Question(
+        _target(
             "Zero-shot 0.5 within 110k tokens?",
-            None,
             "recommended",
             tokens_spent_to(0.5),
-            subject="constants",
-            bound=110_000,
-            margin=0.0,
+            "constants",
+            at_most=110_000,
         ),
-        Question(
+        _target(
             "The paper's preset with memory at least 0.90?",
             "paper",
-            None,
-            greedy("with memory", lambda p: p.with_memory),
-            subject="constants",
-            bound=0.90,
-            margin=0.0,
+            _WITH_MEMORY,
+            "constants",
+            at_least=0.90,
         ),
         Question(
             "At least 20 % fewer tokens than GRPO to 0.8?",
@@ -260,32 +268,26 @@ TARGETS = QuestionGroup(
             bound=0.20,
             margin=0.0,
         ),
-        Question(
+        _target(
             "Self-corrected at least 0.80 at step 100?",
             "intra",
-            None,
-            greedy("self-corrected", lambda p: p.self_corrected, step=100),
-            subject="chains",
-            bound=0.80,
-            margin=0.0,
+            _CORRECTED,
+            "chains",
+            at_least=0.80,
         ),
-        Question(
+        _target(
             "Does the leak show in training: guided reward at least 0.95?",
             "intra_leaky",
-            None,
             guided_reward(),
-            subject="chains",
-            bound=0.95,
-            margin=0.0,
+            "chains",
+            at_least=0.95,
         ),
-        Question(
+        _target(
             "And teaches little: zero-shot at most 0.40?",
-            None,
             "intra_leaky",
-            greedy("zero-shot", lambda p: p.zero_shot),
-            subject="chains",
-            bound=0.40,
-            margin=0.0,
+            _ZERO_SHOT,
+            "chains",
+            at_most=0.40,
         ),
     ),
     "Set before the runs, from a prototype. Yes: the whole interval is on the right side.",
