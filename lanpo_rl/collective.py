@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -11,7 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from lanpo_memory.errors import LanpoError
 
-__all__ = ["from_main", "gathered", "spread"]
+__all__ = ["from_main", "gathered", "leave", "spread"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,3 +65,20 @@ def spread(
     padded = [*items, *[items[-1]] * (share * ranks - len(items))]
     start = accelerator.process_index * share
     return gathered(work(padded[start : start + share]))[: len(items)]
+
+
+def leave(accelerator: Accelerator) -> None:
+    """End the work of a run; in a group of processes on CPUs this ends the process, with code 0.
+
+    There gloo's threads may still be letting go of the last tensors, for which they need the
+    interpreter. Its end in the meantime aborts the process; and who frees the group first waits for
+    these threads while they wait for the interpreter, for ever (torch 2.13). So what is registered
+    with `atexit` is done, output is flushed, and the process ends without taking Python down.
+    """
+    accelerator.end_training()
+    if accelerator.num_processes == 1 or accelerator.device.type != "cpu":
+        return
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

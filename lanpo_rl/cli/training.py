@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Annotated
 
 import typer
@@ -32,6 +31,7 @@ def train(
     needs_rl("math_verify")
     ignore_future_warnings()
     from lanpo_rl import training
+    from lanpo_rl.collective import leave
 
     if help_all:
         training.print_help()
@@ -51,8 +51,4 @@ def train(
     pool = shown(trainer.args.pool)
     console.print(f"model {trainer.args.output_dir}, pool {pool}", soft_wrap=True)
     console.print(f"look at it: {program()} pool stats --pool {pool}", soft_wrap=True)
-    trainer.accelerator.end_training()
-    # With several processes the last reference to their group joins gloo's threads. It must go
-    # while there is an interpreter: a thread that frees a tensor after its end aborts the process.
-    del trainer
-    gc.collect()
+    leave(trainer.accelerator)

@@ -5,7 +5,6 @@ After every step rank 0 writes ``step-N.json`` with its pool's digest, then wait
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from lanpo_rl.collective import leave
 from lanpo_rl.config import LanpoConfig
 from lanpo_rl.rewards import as_reward
 from lanpo_rl.tasks import LEXICAL_GAMMA, make_hidden_constants
@@ -84,11 +84,8 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
         callbacks=[waits],
     )
     trainer.train()
-    trainer.accelerator.end_training()
+    leave(trainer.accelerator)
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), json.loads(sys.argv[2]))
-    # The last reference to the group, which joins gloo's threads, must go while there is an
-    # interpreter: a thread that frees a tensor after its end aborts the process.
-    gc.collect()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lanpo_rl.collective import leave
 from lanpo_rl.config import LanpoConfig
 from lanpo_rl.rewards import as_reward
 from lanpo_rl.tasks import LEXICAL_GAMMA, make_hidden_constants
@@ -109,11 +109,8 @@ def main(folder: Path, settings: dict[str, Any]) -> None:
     }
     rank = trainer.accelerator.process_index
     (folder / f"rank{rank}.json").write_text(json.dumps(result), encoding="utf-8")
-    trainer.accelerator.end_training()
+    leave(trainer.accelerator)
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})
-    # The last reference to the group, which joins gloo's threads, must go while there is an
-    # interpreter: a thread that frees a tensor after its end aborts the process.
-    gc.collect()
