@@ -144,6 +144,7 @@ INTRA = Arm(
     settings={"mode": "intra", "gate": "all_wrong"},
 )
 PAPER_INTRA = PAPER.but("paper_intra", "LANPO paper, intra", mode="intra")
+LEAKY = PAPER_INTRA.but("intra_leaky", "leaky: answers shown", control=LeakyControl())
 INTRA_MATCHED = GRPO_MATCHED.but("grpo_matched", "GRPO, token-matched", tokens_of="intra")
 FROM_INTRA: tuple[Arm, ...] = (
     PAPER_INTRA,
@@ -151,7 +152,8 @@ FROM_INTRA: tuple[Arm, ...] = (
     PAPER_INTRA.but(
         "paper_intra_placebo", "paper, intra, placebo attempts", control=PlaceboControl()
     ),
-    PAPER_INTRA.but("intra_leaky", "leaky: answers shown", control=LeakyControl()),
+    LEAKY,
+    LEAKY.but("intra_leaky_all", "leaky: answers shown to all", feedback_ratio=1.0),
     INTRA.but("intra_always", "intra, gate always", gate="always"),
 )
 

@@ -89,12 +89,11 @@ _ATTEMPTS = (
     ),
     Question(f"{_CONTENT}, {_WAY[_CHECKED]}?", "intra", "intra_placebo", final(_CHECKED)),
     Question(f"{_CONTENT}, zero-shot?", "intra", "intra_placebo", final(_BARE), subject="inverse"),
+    Question(f"{_CONTENT}, for who was shown it?", "intra", "intra_placebo", guided_reward()),
 )
 _LEAKS = (
-    ("recommended", "leaky"),
-    ("paper", "paper_leaky"),
-    ("both", "leaky"),
-    ("intra", "intra_leaky"),
+    ("intra", "intra_leaky", "three groups of four"),
+    ("intra", "intra_leaky_all", "every group"),
 )
 
 # An arm that does one thing otherwise than the recommended preset, and what the difference is.
@@ -156,8 +155,8 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
     QuestionGroup(
         "Is it the safeguard against leaks that matters?",
         tuple(
-            _control(arm, leaky, _BARE, "Is it better not to show the answer in training", "yes")
-            for arm, leaky in _LEAKS
+            _control(arm, leaky, _BARE, f"Is it better not to show {whom} the answer", "yes")
+            for arm, leaky, whom in _LEAKS
         ),
     ),
     QuestionGroup(
@@ -285,6 +284,13 @@ TARGETS = QuestionGroup(
         _target(
             "And teaches little: zero-shot at most 0.40?",
             "intra_leaky",
+            _ZERO_SHOT,
+            "chains",
+            at_most=0.40,
+        ),
+        _target(
+            "And where every group is shown the answer: zero-shot at most 0.40?",
+            "intra_leaky_all",
             _ZERO_SHOT,
             "chains",
             at_most=0.40,
