@@ -34,6 +34,7 @@ class Job:
         fingerprint: changes with what is to be done: a result of another fingerprint is done anew.
         needs: keys of the jobs that have to be finished first.
         result: whether the report wants its result; making a policy is a job without one.
+        imports: modules that its process may find imported; a job that names any sees no GPU.
     """
 
     key: str
@@ -42,3 +43,4 @@ class Job:
     fingerprint: str = ""
     needs: tuple[str, ...] = ()
     result: bool = True
+    imports: tuple[str, ...] = ()

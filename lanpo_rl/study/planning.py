@@ -22,6 +22,7 @@ __all__ = ["plan", "run_key"]
 
 POLICIES = "policies"
 """Where in a study's folder policies made on demand are kept."""
+_RUN = "lanpo_rl.study.run"
 
 
 def run_key(part: Part, arm: str, seed: int) -> str:
@@ -94,6 +95,7 @@ def _policy_job(policy: SeededPolicy) -> Job:
         work=_MakePolicy(policy),
         fingerprint=policy.fingerprint,
         result=False,
+        imports=(_RUN,),
     )
 
 
@@ -124,6 +126,7 @@ def _run_job(part: Part, arm: Arm, seed: int) -> Job:
         work=_RunArm(part, arm, seed),
         fingerprint=_fingerprint(part, arm, seed, policy),
         needs=tuple(needs),
+        imports=(_RUN,) if isinstance(policy, SeededPolicy) else (),  # tiny ones train on CPUs
     )
 
 
@@ -134,7 +137,7 @@ class _RunArm:
     seed: int
 
     def __call__(self, folder: Path, tell: Tell) -> Mapping[str, Any]:
-        from lanpo_rl.study.run import run_arm
+        from lanpo_rl.study.run import run_arm  # with torch: not for who only plans
 
         key = run_key(self.part, self.arm.name, self.seed)
         steps, tokens = self.part.steps, None

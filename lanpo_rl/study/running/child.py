@@ -22,6 +22,7 @@ from pathlib import Path
 from lanpo_memory.errors import PoolFullError
 from lanpo_rl.study.jobs import Work
 from lanpo_rl.study.running.outcomes import folder_of, write_result
+from lanpo_rl.study.running.processes import ONE_CORE
 
 __all__ = ["LOG_NAME", "Crash", "Told", "crash_of", "run_work"]
 
@@ -60,7 +61,7 @@ def run_work(work: bytes, root: Path, key: str, fingerprint: str, pipe: Connecti
     started = time.perf_counter()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _end_with_parent()
-    os.environ["OMP_NUM_THREADS"] = "1"  # one core each; read when torch is imported
+    os.environ.update(ONE_CORE)
     try:
         folder = folder_of(root, key)
         shutil.rmtree(folder, ignore_errors=True)

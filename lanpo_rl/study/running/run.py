@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import pickle
 import shutil
 import signal
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from lanpo_memory.errors import InvalidInputError
@@ -26,6 +25,7 @@ from lanpo_rl.study.running.outcomes import (
     folder_of,
     found_result,
 )
+from lanpo_rl.study.running.processes import context_of
 from lanpo_rl.study.running.waiting import Budget, check_jobs, missing_need, next_job
 
 __all__ = ["ERROR_NAME", "run_jobs"]
@@ -78,7 +78,7 @@ class _Running:
     """A job in progress."""
 
     job: Job
-    process: SpawnProcess
+    process: BaseProcess
     pipe: Connection
     crash: Crash | None = None
     silent: bool = False
@@ -182,9 +182,10 @@ class _Run:
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             self._crashed(job, crash_of(error))
             return
-        spawn = multiprocessing.get_context("spawn")
-        ours, theirs = spawn.Pipe(duplex=False)
-        process = spawn.Process(
+        with _without_interrupts():  # a server that begins here inherits it
+            context = context_of(job, self._jobs)
+        ours, theirs = context.Pipe(duplex=False)
+        process: BaseProcess = context.Process(  # type: ignore[attr-defined]
             target=run_work,
             args=(work, self._folder, job.key, job.fingerprint, theirs),
             name=f"lanpo-study-{job.key}",
