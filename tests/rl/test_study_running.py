@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -74,7 +75,48 @@ def test_a_job_has_a_process_and_a_core_of_its_own_and_no_package_it_did_not_ask
         "threads": "1",
         "ignores_interrupts": True,
         "torch": False,
+        "wave": False,
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "as there are"),
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each process is a new Python")
+def test_what_jobs_name_is_imported_once_where_no_gpu_is_seen(tmp_path: Path):
+    environment = dict(os.environ)
+    kinds = {"a": ("wave",), "b": ("wave", "no_such_module"), "c": ()}
+    jobs = [job(k, toy_work.about_the_process, imports=names) for k, names in kinds.items()]
+    first, second, third = (outcome.result for outcome in run_jobs(jobs, tmp_path))
+    assert len({first["pid"], second["pid"], third["pid"], os.getpid()}) == 4
+    assert {**first, "pid": second["pid"]} == second
+    assert {**first, "pid": 0} == {
+        "pid": 0,
+        "threads": "1",
+        "ignores_interrupts": True,
+        "torch": False,
+        "wave": True,
+        "gpus": "",
+    }
+    assert not third["wave"]
+    assert third["gpus"] == os.environ.get("CUDA_VISIBLE_DEVICES", "as there are")
+    assert dict(os.environ) == environment
+
+
+@pytest.mark.parametrize("imports", [(), ("wave",)])
+def test_either_kind_of_process_is_heard_to_the_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], imports: tuple[str, ...]
+):
+    jobs = [
+        job("dies", toy_work.killed, imports=imports),
+        job("ends", toy_work.exiting, imports=imports),
+        job("tells", toy_work.telling, imports=imports),
+    ]
+    dies, ends, tells = run_jobs(jobs, tmp_path)
+    assert dies.reason.startswith("killed by SIGKILL")
+    assert "the last words" in dies.trace
+    assert ends.reason == "ended with exit code 7 and without a result"
+    assert tells.status == "finished"
+    assert (tells.folder / "log.txt").read_text() == "this is printed\nthis is a warning\n"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_folder_may_be_named_from_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

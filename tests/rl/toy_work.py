@@ -48,6 +48,8 @@ def about_the_process(folder: Path, tell: Tell) -> Mapping[str, Any]:
         "threads": os.environ["OMP_NUM_THREADS"],
         "ignores_interrupts": signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
         "torch": "torch" in sys.modules,
+        "wave": "wave" in sys.modules,
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "as there are"),
     }
 
 
@@ -111,13 +113,25 @@ class Measured:
         return ArmResult(self.arm, self.arm.upper(), self.seed, {}, curve).as_json()
 
 
-def job(key: str, work: Work, *needs: str, fingerprint: str = "1", result: bool = True) -> Job:
-    return Job(key, f"the {key}", work, fingerprint, needs, result)
+def job(
+    key: str,
+    work: Work,
+    *needs: str,
+    fingerprint: str = "1",
+    result: bool = True,
+    imports: tuple[str, ...] = (),
+) -> Job:
+    return Job(key, f"the {key}", work, fingerprint, needs, result, imports)
 
 
 def slow_jobs(seconds: float) -> list[Job]:
-    """One that ends at once, then three that do not."""
-    return [job("a", quick), *(job(key, partial(sleeping, seconds=seconds)) for key in "bcd")]
+    """One that ends at once, then three that do not, of both kinds of processes."""
+    imports = {"b": (), "c": ("wave",), "d": ("wave",)}
+    sleepers = (
+        job(key, partial(sleeping, seconds=seconds), imports=names)
+        for key, names in imports.items()
+    )
+    return [job("a", quick), *sleepers]
 
 
 def main(folder: Path) -> None:
