@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from lanpo_memory.guide import Guide
 from lanpo_memory.pool import ExperiencePool
@@ -20,6 +20,7 @@ from lanpo_rl.tiny import generate_texts
 
 __all__ = ["Look", "guide_of"]
 
+_MODES: tuple[SolveMode, ...] = get_args(SolveMode)
 _EVALUATION_SEED = 7_000_000  # far from the seeds of runs, whose samples are others
 
 
@@ -43,7 +44,7 @@ class Look:
         model: as it is at the time of the call.
         tokenizer: of the model.
         task: whose held-out and shifted problems are asked.
-        subject: says which modes mean something.
+        subject: says which modes the curve follows; at the end all are asked.
         guide: finds experiences.
     """
 
@@ -116,7 +117,7 @@ class Look:
         )
         evaluator = Evaluator(
             models(0),
-            modes=self._subject.modes,
+            modes=_MODES,
             samples=self._subject.samples,
             temperature=1.0,
             guide=self._guide,
@@ -131,11 +132,10 @@ class Look:
             examples,
             score=as_reward(self._task.reward),
             prompts=self._task.prompts,
-            modes=self._subject.modes,
+            modes=_MODES,
             k=self._subject.samples,
         )
-        modes: tuple[SolveMode, ...] = self._subject.modes
-        return {mode: _figures(results.mode(mode), len(examples)) for mode in modes}
+        return {mode: _figures(results.mode(mode), len(examples)) for mode in _MODES}
 
 
 def _figures(found: ModeResults, problems: int) -> ModeFigures:

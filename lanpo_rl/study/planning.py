@@ -188,6 +188,12 @@ def _fingerprint(part: Part, arm: Arm, seed: int, policy: Policy) -> str:
         "task": [getattr(subject.make, "__qualname__", repr(subject.make)), seed],
         "steps": [part.steps if arm.steps is None else arm.steps, part.evaluate_every],
         "tokens_of": arm.tokens_of,
-        "looked_at": [*subject.modes, subject.answer_tokens, subject.problems, subject.samples],
+        "looked_at": [
+            "every mode",
+            *subject.modes,
+            subject.answer_tokens,
+            subject.problems,
+            subject.samples,
+        ],
     }
     return fingerprint(json.dumps(about, sort_keys=True, default=repr))

@@ -54,7 +54,8 @@ class Subject:
         make: the task of a seed.
         policy: where training begins.
         settings: of every run on it, such as the longest completion.
-        modes: inference modes that mean something on it.
+        modes: inference modes that its policy was taught: curves follow them, and tables in short
+            show them. At the end every mode is asked.
         answer_tokens: longest answer when it is evaluated.
         problems: how many of a split the final evaluation asks.
         samples: how often it asks each.

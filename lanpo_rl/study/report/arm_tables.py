@@ -58,7 +58,8 @@ def tables_of(found: SubjectRuns) -> list[Grid]:
 
 _MODES_NOTE = (
     "Mean over seeds with its 95 % bootstrap interval; samples at temperature 1 when training has "
-    "ended. Retrieval: experiences of the arm's own pool in the prompt. Self-correct: the answer "
+    "ended. Retrieval: experiences of the arm's own pool in the prompt; where the pool is empty, as "
+    "that of the seeded policy and of token-matched GRPO, it is zero-shot. Self-correct: the answer "
     "after a second look at the own attempt. Both: the one after the other."
 )
 _COST_NOTE = (

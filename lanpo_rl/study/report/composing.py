@@ -96,7 +96,12 @@ def headline_rows(found: SubjectRuns) -> list[Row]:
     """Return the main arms of a subject: accuracy by mode, and what it cost to get to 0.5."""
     arms = [arm for arm in found.arms.values() if arm.runs]
     main = [arm for arm in arms if arm.name in _MAIN] or arms
-    modes = [m for m in MODE_LABELS if any(final(m).read(run) is not None for run in found.runs)]
+    modes = [
+        mode
+        for mode in MODE_LABELS
+        if mode in found.subject.modes
+        and any(final(mode).read(run) is not None for run in found.runs)
+    ]
     half = Cost(0.5, "tokens")
     return [
         {
