@@ -7,11 +7,12 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from lanpo_memory.errors import ConfigError
+from lanpo_memory.types import SolveMode
 from lanpo_rl.seeding.tiny_skills.recipes import CONSTANTS
 from lanpo_rl.study.arms import GRPO, RECOMMENDED, Arm
 from lanpo_rl.study.controls import PlaceboControl
@@ -151,9 +152,10 @@ def test_a_policy_that_is_not_trained_is_asked_in_every_mode(tmp_path: Path):
     assert (point.step, point.tokens, result.log) == (0, 0, [])
     assert {*result.final} == {"held_out", "shifted"}
     for modes in result.final.values():
-        assert {*modes} == {"zero_shot", "retrieval"}
+        assert {*modes} == {*get_args(SolveMode)}  # also those that nobody taught it
         # Its pool is empty: retrieval has nothing to show, and the same samples are drawn.
         assert modes["retrieval"] == modes["zero_shot"]
+        assert modes["retrieval+self_correct"] == modes["self_correct"]
         assert (modes["zero_shot"].problems, modes["zero_shot"].samples) == (8, 2)
         assert 0 <= modes["zero_shot"].mean <= modes["zero_shot"].pass_at[2] <= 1
 

@@ -17,13 +17,22 @@ import pytest
 from lanpo_memory.errors import PoolWriteError
 from lanpo_rl.seeding.tiny_skills.policies import SHIPPED
 from lanpo_rl.study.arms import GRPO, MEMORY_ONLY, PAPER, RECOMMENDED, Arm
+from lanpo_rl.study.own import ModelPolicy
 from lanpo_rl.study.report import Failed, Findings, NotRun, StudyReport, write_report
 from lanpo_rl.study.report.arm_tables import accuracy_rows, tables_of
 from lanpo_rl.study.report.asked import QUESTIONS, TARGETS
 from lanpo_rl.study.report.blocks import Bullets, Grid, Heading, Item, Paragraph, as_markdown
+from lanpo_rl.study.report.composing import headline_rows
 from lanpo_rl.study.report.diagnostics import blocks_of, diagnostics, early_and_late
 from lanpo_rl.study.report.findings import SubjectRuns
-from lanpo_rl.study.report.measures import Cost, final, greedy, passing, tokens_spent_to
+from lanpo_rl.study.report.measures import (
+    MODE_LABELS,
+    Cost,
+    final,
+    greedy,
+    passing,
+    tokens_spent_to,
+)
 from lanpo_rl.study.report.origins import without_places
 from lanpo_rl.study.report.page import as_html
 from lanpo_rl.study.report.pictures import band, grouped
@@ -95,7 +104,7 @@ def run(arm: Arm, seed: int, subject: Subject = CONSTANTS_SUBJECT, **levels: flo
         for step in range(1, 41)
     ]
     modes: dict[str, ModeFigures] = {
-        mode: figures(zero_shot if mode == "zero_shot" else memory) for mode in subject.modes
+        mode: figures(zero_shot if mode == "zero_shot" else memory) for mode in MODE_LABELS
     }
     return ArmResult(
         arm.name,
@@ -340,7 +349,16 @@ def test_self_correction_has_a_column_only_where_it_is_taught():
     cost = "Cost, and greedy accuracy at the last evaluation"
     assert "self-corrected" in grids(subject_of(found, "chains"))[cost][0]
     assert "self-corrected" not in grids(subject_of(found))[cost][0]
-    assert "self-correct" in grids(subject_of(found, "chains"))["Held-out problems, mean@4"][0]
+    for subject, taught, other in (
+        (subject_of(found, "chains"), "self-correct", "retrieval"),
+        (subject_of(found), "retrieval", "self-correct"),
+    ):
+        assert {taught, other} <= grids(subject)["Held-out problems, mean@4"][0].keys()
+        differences = grids(subject)["Differences, seed by seed"][0].keys()
+        assert f"{taught} − GRPO" in differences
+        assert f"{other} − GRPO" not in differences
+        assert taught in headline_rows(subject)[0]
+        assert other not in headline_rows(subject)[0]
 
 
 def test_differences_are_against_grpo_and_the_preset_that_an_arm_changes():
@@ -487,7 +505,7 @@ def test_there_are_six_groups_and_every_question_has_two_figures_to_compare():
 def test_measures_read_what_they_name():
     one = run(INTRA, 0, CHAINS, zero_shot=0.8)
     assert passing("zero_shot").read(one) == pytest.approx(0.85)
-    assert final("retrieval").read(one) is None
+    assert final("retrieval", "shifted").read(one) is None
     assert final("zero_shot", "shifted").read(one) == 0.4
     assert greedy("zero-shot", lambda p: p.zero_shot, step=20).read(one) == pytest.approx(0.4)
     assert greedy("zero-shot", lambda p: p.zero_shot, step=25).read(one) is None
@@ -501,6 +519,7 @@ def test_measures_read_what_they_name():
 def test_where_the_paper_falls_behind_the_report_says_so_and_shows_numbers():
     (paragraph,) = paper_paragraphs(findings())
     assert "LANPO paper does worse than GRPO zero-shot" in paragraph
+    assert paragraph.endswith("With retrieval it is at 0.97 [0.97, 0.98].")
     for number in ("0.38 of its rollouts were guided", "earned 0.96", "scratch ones 0.12", "nats"):
         assert number in paragraph
 
@@ -534,6 +553,16 @@ def test_every_report_carries_its_cautions():
     assert "0.06 on hidden constants" in text
     assert "narrow" in text
     assert len(cautions(Findings(STUDY, {}, 3, ""))) == 4
+
+
+def test_of_your_own_model_no_report_says_that_it_is_small_or_its_problems_made_up():
+    [part, _] = STUDY.parts
+    subject = replace(part.subject, policy=ModelPolicy("some/model"))
+    text = " ".join(
+        cautions(Findings(replace(STUDY, parts=(replace(part, subject=subject),)), {}, 1, ""))
+    )
+    assert "made-up" not in text
+    assert "one model on one set of problems" in text
 
 
 def test_a_constant_guess_is_the_commonest_rule_or_answer():

@@ -58,9 +58,10 @@ def tables_of(found: SubjectRuns) -> list[Grid]:
 
 _MODES_NOTE = (
     "Mean over seeds with its 95 % bootstrap interval; samples at temperature 1 when training has "
-    "ended. Retrieval: experiences of the arm's own pool in the prompt; where the pool is empty, as "
-    "that of the seeded policy and of token-matched GRPO, it is zero-shot. Self-correct: the answer "
-    "after a second look at the own attempt. Both: the one after the other."
+    "ended. Retrieval: experiences of the arm's own pool in the prompt; an empty pool, as that of "
+    "the seeded policy and of token-matched GRPO, makes it zero-shot. Self-correct: the answer "
+    "after a second look at the own attempt. Both: the one after the other. Every mode is asked, "
+    "also one that the policy was never taught."
 )
 _COST_NOTE = (
     "Tokens: generated ones; those of summaries count where the arm reads its pool in training. To "
@@ -151,16 +152,15 @@ def _reference(found: SubjectRuns, arm: str) -> ArmRuns | None:
 
 
 def _difference_rows(found: SubjectRuns) -> list[Row]:
-    modes = [m for m in MODE_LABELS if any(m in r.final.get("held_out", {}) for r in found.runs)]
     grpo = found.arms.get("grpo")
     rows: list[Row] = []
     for name, arm in found.arms.items():
         reference = _reference(found, name)
         row = {"arm": arm.label}
-        for mode in modes[:3]:
+        for mode in found.modes[:3]:
             row[f"{MODE_LABELS[mode]} − GRPO"] = _difference(arm, grpo, final(mode))
         row["preset"] = reference.label if reference else DASH
-        for mode in modes[:3]:
+        for mode in found.modes[:3]:
             row[f"{MODE_LABELS[mode]} − preset"] = _difference(arm, reference, final(mode))
         if {*row.values()} - {arm.label, DASH, row["preset"]}:
             rows.append(row)

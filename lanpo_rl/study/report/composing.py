@@ -68,7 +68,8 @@ def _opening(findings: Findings) -> list[Block]:
         Heading(f"Study: {findings.study.name}", 1),
         Paragraph(findings.study.question),
         Paragraph(
-            f"{findings.finished} of {runs} runs finished, {findings.seeds} seeds for each arm"
+            f"{findings.finished} of {runs} runs finished, "
+            f"{findings.seeds} seed{'s' * (findings.seeds != 1)} for each arm"
             f"{f'; {crashed} crashed' if crashed else ''}"
             f"{f'; {missing} not made' if missing else ''}. {findings.date}."
         ),
@@ -96,12 +97,6 @@ def headline_rows(found: SubjectRuns) -> list[Row]:
     """Return the main arms of a subject: accuracy by mode, and what it cost to get to 0.5."""
     arms = [arm for arm in found.arms.values() if arm.runs]
     main = [arm for arm in arms if arm.name in _MAIN] or arms
-    modes = [
-        mode
-        for mode in MODE_LABELS
-        if mode in found.subject.modes
-        and any(final(mode).read(run) is not None for run in found.runs)
-    ]
     half = Cost(0.5, "tokens")
     return [
         {
@@ -109,7 +104,7 @@ def headline_rows(found: SubjectRuns) -> list[Row]:
             "seeds": arm.seeds,
             **{
                 MODE_LABELS[mode]: with_interval(estimate(arm.by_seed(final(mode).read)))
-                for mode in modes
+                for mode in found.modes
             },
             "tokens to 0.5": cost_text([half.read(run) for run in arm.runs]),
         }

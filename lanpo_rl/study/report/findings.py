@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lanpo_memory.types import SolveMode
 from lanpo_rl.study.results import ArmResult
 from lanpo_rl.study.studies import Part, Study
 from lanpo_rl.study.subjects import Subject
@@ -83,6 +84,12 @@ class SubjectRuns:
     def runs(self) -> list[ArmResult]:
         """Every finished run."""
         return [run for arm in self.arms.values() for run in arm.runs]
+
+    @property
+    def modes(self) -> list[SolveMode]:
+        """Inference modes that its policy was taught, as far as they were asked."""
+        asked = {mode for run in self.runs for mode in run.final.get("held_out", {})}
+        return [mode for mode in self.subject.modes if mode in asked]
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from lanpo_memory.errors import LanpoError
+from lanpo_memory.types import SolveMode
+from lanpo_rl.seeding.tiny_skills.policies import SeededPolicy
 from lanpo_rl.study.report.diagnostics import diagnostics
 from lanpo_rl.study.report.figures import mean_of, share, with_interval
 from lanpo_rl.study.report.findings import ArmRuns, Findings, SubjectRuns
-from lanpo_rl.study.report.measures import final
+from lanpo_rl.study.report.measures import Measure, final
 from lanpo_rl.study.statistics import Estimate, estimate, paired_difference, verdict
 from lanpo_rl.tasks import Task
 
 __all__ = ["cautions", "constant_guess", "paper_paragraphs"]
 
 _PAPER_ARMS = ("paper", "paper_intra")
-_ZERO_SHOT, _RETRIEVAL, _CHECKED = final("zero_shot"), final("retrieval"), final("self_correct")
+_ZERO_SHOT, _RETRIEVAL = final("zero_shot"), final("retrieval")
+_WAYS: Mapping[SolveMode, tuple[str, Measure]] = {
+    "retrieval": ("With retrieval", _RETRIEVAL),
+    "self_correct": ("After self-correction", final("self_correct")),
+}
 
 
 def paper_paragraphs(findings: Findings) -> list[str]:
@@ -42,7 +49,13 @@ def _against_grpo(found: SubjectRuns, paper: ArmRuns, grpo: ArmRuns) -> str:
         f"{with_interval(estimate(ours))} against {with_interval(estimate(theirs))}, difference "
         f"{with_interval(difference, sign=True)} on {difference.seeds} common seeds."
     )
-    return f"{text} {_shown(paper, grpo)}".strip() if difference.mean < 0 else text
+    if difference.mean >= 0:
+        return text
+    way, measure = next((w for mode, w in _WAYS.items() if mode in found.modes), (None, None))
+    kept = estimate(paper.by_seed(measure.read)) if measure else None
+    return " ".join(
+        [text, _shown(paper, grpo), *([f"{way} it is at {with_interval(kept)}."] if kept else [])]
+    )
 
 
 def _how(difference: Estimate) -> str:
@@ -78,11 +91,6 @@ def _shown(paper: ArmRuns, grpo: ArmRuns) -> str:
         f"Entropy went from {share(a['entropy_early'])} to {share(a['entropy_late'])} nats a token "
         f"({grpo.label}: {share(b['entropy_early'])} to {share(b['entropy_late'])})."
     )
-    parts += [
-        f"{way} it is at {with_interval(estimate(values))}."
-        for measure, way in ((_RETRIEVAL, "With retrieval"), (_CHECKED, "After self-correction"))
-        if (values := paper.by_seed(measure.read))
-    ][:1]
     return " ".join(parts)
 
 
@@ -96,8 +104,9 @@ def _figures(arm: ArmRuns) -> dict[str, float | None]:
 
 def cautions(findings: Findings) -> list[str]:
     """Return what every reader has to know before believing a number."""
+    made_up = any(isinstance(p.subject.policy, SeededPolicy) for p in findings.study.parts)
     return [
-        _SMALL,
+        _SMALL if made_up else _ONE_MODEL,
         f"{_RETRIEVALS_MERIT}{_untrained(findings)}",
         *_guesses(findings),
         _FEW_SEEDS,
@@ -108,6 +117,10 @@ _SMALL = (
     "These are small policies on made-up tasks, built so that memory can help. They show whether a "
     "mechanism works as described; they prove nothing about models of 7B parameters, and the size "
     "of a difference here is no forecast."
+)
+_ONE_MODEL = (
+    "This is one model on one set of problems. What holds here need not hold for another model, "
+    "another size or other problems."
 )
 _RETRIEVALS_MERIT = (
     "Memory without any training reaches high accuracy with memory: that is retrieval's merit. "
