@@ -111,9 +111,12 @@ QUICK = Study(
 TUNING = Study(
     "tuning",
     "Which learning rate and schedule does GRPO get? On seeds that no other study uses.",
-    (Part(_CONSTANTS, _rates(GRPO)),),
+    tuple(
+        Part(subject, _rates(GRPO))
+        for subject in (_CONSTANTS, CHAINS_SUBJECT, INVERSE_SUBJECT, PROGRAMS_SUBJECT)
+    ),
     seeds=2,
-    minutes=15,
+    minutes=35,
     first_seed=100,
 )
 GAMMA = Study(
