@@ -134,8 +134,11 @@ def study(
     chosen_arms, chosen_subjects = _names(arms), _names(subjects)
     n_seeds = chosen.seeds if seeds is None else seeds
     jobs = plan(chosen, seeds=n_seeds, arms=chosen_arms, subjects=chosen_subjects)
-    expected_s = _run_s(chosen, chosen_arms)
-    _check_budget(budget, min(expected_s))
+    expected_s: float | None = None
+    if model is None:  # what another model takes is learned from its first run
+        each_s = _run_s(chosen, chosen_arms)
+        _check_budget(budget, min(each_s))
+        expected_s = sum(each_s) / len(each_s)
     try:
         outcomes = _run(
             console,
@@ -145,7 +148,7 @@ def study(
             seeds=n_seeds,
             arms=chosen_arms,
             budget_s=None if budget is None else budget * 60,
-            expected_s=sum(expected_s) / len(expected_s),
+            expected_s=expected_s,
             processes=processes,
         )
     except KeyboardInterrupt:
@@ -164,7 +167,7 @@ def _run(
     seeds: int,
     arms: Sequence[str] | None,
     budget_s: float | None,
-    expected_s: float,
+    expected_s: float | None,
     processes: int,
 ) -> list[Outcome]:
     from lanpo_rl.study.running import claimed, run_jobs

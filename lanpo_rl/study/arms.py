@@ -29,9 +29,11 @@ __all__ = [
     "FROM_RECOMMENDED",
     "GRPO",
     "GRPO_MATCHED",
+    "GRPO_UNSEEDED",
     "INTER_MATCHED",
     "INTRA",
     "INTRA_MATCHED",
+    "LEAKING",
     "MEMORY_ONLY",
     "NO_RL",
     "OF_BOTH_KINDS",
@@ -60,6 +62,7 @@ class Arm:
         control: a change to the memory that no setting makes.
         policy: where it begins, in place of the subject's.
         tokens_of: it goes on until it has generated as many tokens as this arm did.
+        of: name of the arm that it changes; set by `but`.
     """
 
     name: str
@@ -72,16 +75,20 @@ class Arm:
     control: Control = field(default_factory=Control)
     policy: SeededPolicy | None = None
     tokens_of: str | None = None
+    of: str | None = None
 
     def but(self, name: str, label: str, **changes: Any) -> Arm:
-        """Return an arm that differs in what is named; other names are settings.
+        """Return an arm that differs in what is named; names that are no field are settings.
 
-        >>> RECOMMENDED.but("fewer", "LANPO, fewer guided", feedback_ratio=0.25).settings
-        {'feedback_ratio': 0.25}
+        >>> fewer = RECOMMENDED.but("fewer", "LANPO, fewer guided", feedback_ratio=0.25)
+        >>> fewer.settings, fewer.of
+        ({'feedback_ratio': 0.25}, 'recommended')
         """
         own = {key: changes.pop(key) for key in [*changes] if key in self.__dataclass_fields__}
         settings = {**self.settings, **changes}
-        return replace(self, name=name, label=label, **{"settings": settings, **own})
+        return replace(
+            self, name=name, label=label, **{"settings": settings, "of": self.name, **own}
+        )
 
 
 # The schedules are those of experiments before this code; GRPO's was the best of six on the seeds
@@ -103,6 +110,7 @@ GRPO_MATCHED = GRPO.but(
     tokens_of="recommended",
     settings={"summarise": False},
 )
+GRPO_UNSEEDED = GRPO.but("grpo_unseeded", "GRPO, without seeding", policy=CONSTANTS_UNSEEDED)
 
 # One factor at a time from the recommended preset ...
 FROM_RECOMMENDED: tuple[Arm, ...] = (
@@ -144,7 +152,6 @@ INTRA = Arm(
     settings={"mode": "intra", "gate": "all_wrong"},
 )
 PAPER_INTRA = PAPER.but("paper_intra", "LANPO paper, intra", mode="intra")
-LEAKY = PAPER_INTRA.but("intra_leaky", "leaky: answers shown", control=LeakyControl())
 INTRA_MATCHED = GRPO_MATCHED.but("grpo_matched", "GRPO, token-matched", tokens_of="intra")
 FROM_INTRA: tuple[Arm, ...] = (
     PAPER_INTRA,
@@ -152,9 +159,17 @@ FROM_INTRA: tuple[Arm, ...] = (
     PAPER_INTRA.but(
         "paper_intra_placebo", "paper, intra, placebo attempts", control=PlaceboControl()
     ),
-    LEAKY,
-    LEAKY.but("intra_leaky_all", "leaky: answers shown to all", feedback_ratio=1.0),
     INTRA.but("intra_always", "intra, gate always", gate="always"),
+)
+# What the rule that no answer is shown prevents. The policy has to be able to read an answer.
+LEAKING: tuple[Arm, ...] = (
+    PAPER_INTRA.but("intra_leaky", "leaky: answers shown", control=LeakyControl()),
+    PAPER_INTRA.but(
+        "intra_leaky_all",
+        "leaky: answers shown to all",
+        control=LeakyControl(),
+        feedback_ratio=1.0,
+    ),
 )
 
 # Where both kinds of guidance have something to give.

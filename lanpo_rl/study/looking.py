@@ -112,7 +112,7 @@ class Look:
             self._model,
             self._tokenizer,
             name="policy",
-            batch_size=256,
+            batch_size=self._subject.batch,
             seed=_EVALUATION_SEED + seed,
         )
         evaluator = Evaluator(
@@ -123,7 +123,7 @@ class Look:
             guide=self._guide,
             prompts=self._task.prompts,
             max_tokens=self._subject.answer_tokens,
-            batch=256,
+            batch=self._subject.batch,
             reseed=models,
         )
         problems = [example.problem for example in examples]

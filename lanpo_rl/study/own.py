@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -76,6 +77,8 @@ def on_your_own(
 ) -> Study:
     """Return the study with one subject: your problems in place of the built-in tasks.
 
+    Its name, and with it its folder, is one of its own for each model and file.
+
     Arms are those of the study's first subject; arms that begin with a policy of their own, which
     only a built-in task has, are left out. Every arm trains at the learning rate given here.
 
@@ -111,14 +114,16 @@ def on_your_own(
         answer_marker=answer_marker,
         measured=400,
     )
+    name = re.sub(r"[^\w.-]+", "-", data.stem)
     subject = Subject(
-        data.stem,
+        name,
         data.stem,
         make,
         ModelPolicy(model),
         settings={**_SETTINGS, **(settings or {})},
         modes=("zero_shot", "retrieval", "self_correct", "retrieval+self_correct"),
         answer_tokens=2048,
+        batch=16,
     )
     arms = tuple(
         replace(arm, learning_rate=learning_rate) if arm.learning_rate else arm
@@ -126,7 +131,8 @@ def on_your_own(
         if arm.policy is None
     )
     part = Part(subject, arms, steps or first.steps, first.evaluate_every)
-    return replace(study, parts=(part,))
+    which = fingerprint(model, str(data.resolve()))[:6]  # so that no other study has its folder
+    return replace(study, name=f"{study.name}-{name}-{which}", parts=(part,))
 
 
 # What a tiny policy and a CPU need is taken back; the lengths are those of the paper's appendix.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -158,14 +160,13 @@ class _RunArm:
 
 
 def _as_many(folder: Path, key: str, other: str) -> tuple[int, int]:
-    """Return steps that are enough to generate as many tokens as another run did, and its tokens.
+    """Return the tokens that another run generated, and steps that are enough for as many.
 
-    Without summaries a step generates fewer: as many as the other's rollouts alone, or so.
+    Twice its steps: it stops at the tokens, and its rollouts may well be shorter than the other's.
     """
     path = folder_of(_root(folder, key), other) / RESULT_NAME
     point = json.loads(path.read_text(encoding="utf-8"))["result"]["curve"][-1]
-    rollouts = point["tokens"] - point["summary_tokens"]
-    return round(point["step"] * point["tokens"] / max(1, rollouts)) + 2, point["tokens"]
+    return 2 * point["step"], point["tokens"]
 
 
 def _root(folder: Path, key: str) -> Path:
@@ -185,9 +186,9 @@ def _fingerprint(part: Part, arm: Arm, seed: int, policy: Policy) -> str:
         "learning_rate": [arm.learning_rate, arm.schedule],
         "control": repr(arm.control),
         "policy": "shipped" if policy is SHIPPED else policy.fingerprint,
-        "task": [getattr(subject.make, "__qualname__", repr(subject.make)), seed],
+        "task": [_name_of(subject.make), seed],
         "steps": [part.steps if arm.steps is None else arm.steps, part.evaluate_every],
-        "tokens_of": arm.tokens_of,
+        "tokens_of": arm.tokens_of and _tokens_of(part, arm.tokens_of, seed),
         "looked_at": [
             "every mode",
             *subject.modes,
@@ -197,3 +198,19 @@ def _fingerprint(part: Part, arm: Arm, seed: int, policy: Policy) -> str:
         ],
     }
     return fingerprint(json.dumps(about, sort_keys=True, default=repr))
+
+
+def _name_of(make: Any) -> str:
+    """The same in every process, which the text of a function is not; another for other files."""
+    if isinstance(make, partial):
+        given = [make.func, *make.args, *(v for _, v in sorted(make.keywords.items()))]
+        return f"{[_name_of(value) for value in given]} {sorted(make.keywords)}"
+    if isinstance(make, Path) and make.is_file():
+        return f"{make} {sha256(make.read_bytes()).hexdigest()}"
+    return str(getattr(make, "__qualname__", repr(make)))
+
+
+def _tokens_of(part: Part, name: str, seed: int) -> str:
+    """The fingerprint of the run whose tokens are matched."""
+    arm = next(arm for arm in part.arms if arm.name == name)
+    return _fingerprint(part, arm, seed, arm.policy or part.subject.policy)

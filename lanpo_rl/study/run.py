@@ -28,6 +28,7 @@ from lanpo_rl.trainer import LanpoTrainer
 __all__ = ["OnStep", "run_arm"]
 
 _STAGES = ("retrieve", "judge", "generate", "reward", "summarise", "persist")
+_FILLS = ("summarise", "persist")
 OnStep = Callable[[int, int, str], None]
 """Told after each step: step, steps in all, what is going on."""
 
@@ -141,6 +142,7 @@ class _Watcher(TrainerCallback):
         self._started = time.perf_counter()
         self.trained_s = 0.0
         self._rollout_tokens = self._summary_tokens = 0
+        self._unread_s = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._on_step(0, state.max_steps, "starts")
@@ -153,6 +155,7 @@ class _Watcher(TrainerCallback):
             self._result.log.append({"step": state.global_step, **numbers})
             self._rollout_tokens += int(numbers["lanpo/completion_tokens"])
             self._summary_tokens += int(numbers["lanpo/summary_tokens"])
+            self._unread_s += sum(numbers.get(f"lanpo/{stage}_ms", 0.0) for stage in _FILLS) / 1000
             if self._most is not None and self._tokens >= self._most:
                 control.should_training_stop = True
 
@@ -181,7 +184,7 @@ class _Watcher(TrainerCallback):
             step=step,
             tokens=self._tokens,
             summary_tokens=self._summary_tokens,
-            seconds=round(self.trained_s, 2),
+            seconds=round(self.trained_s - (not self._pays_for_summaries) * self._unread_s, 2),
         )
 
 

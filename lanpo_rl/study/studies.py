@@ -9,7 +9,6 @@ from lanpo_rl.seeding.tiny_skills.recipes import (
     CONSTANTS_LARGE,
     CONSTANTS_MINI,
     CONSTANTS_NEOX,
-    CONSTANTS_UNSEEDED,
 )
 from lanpo_rl.study.arms import (
     FROM_INTRA,
@@ -17,9 +16,11 @@ from lanpo_rl.study.arms import (
     FROM_RECOMMENDED,
     GRPO,
     GRPO_MATCHED,
+    GRPO_UNSEEDED,
     INTER_MATCHED,
     INTRA,
     INTRA_MATCHED,
+    LEAKING,
     MEMORY_ONLY,
     NO_RL,
     OF_BOTH_KINDS,
@@ -125,9 +126,13 @@ GAMMA = Study(
     (
         Part(
             _CONSTANTS,
-            tuple(
-                RECOMMENDED.but(f"gamma_{gamma:g}", f"gamma {gamma:g}", gamma=gamma)
-                for gamma in (0.0, 0.2, 0.4, 0.6, 0.8)
+            (
+                GRPO,
+                RECOMMENDED,  # 0.4
+                *(
+                    RECOMMENDED.but(f"gamma_{gamma:g}", f"gamma {gamma:g}", gamma=gamma)
+                    for gamma in (0.0, 0.2, 0.6, 0.8)
+                ),
             ),
         ),
     ),
@@ -142,9 +147,10 @@ RATIO = Study(
             _CONSTANTS,
             (
                 GRPO,
+                RECOMMENDED,  # 0.75
                 *(
                     RECOMMENDED.but(f"ratio_{ratio:g}", f"p = {ratio:g}", feedback_ratio=ratio)
-                    for ratio in (0.25, 0.5, 0.75, 1.0)
+                    for ratio in (0.25, 0.5, 1.0)
                 ),
                 RECOMMENDED.but(
                     "ratio_falls",
@@ -169,7 +175,7 @@ SEEDING = Study(
                 GRPO,
                 RECOMMENDED,
                 *(arm for arm in FROM_RECOMMENDED if arm.name == "unseeded"),
-                GRPO.but("grpo_unseeded", "GRPO, without seeding", policy=CONSTANTS_UNSEEDED),
+                GRPO_UNSEEDED,
             ),
         ),
     ),
@@ -199,15 +205,20 @@ OBJECTIVE = Study(
     (
         Part(
             _CONSTANTS,
-            tuple(
-                RECOMMENDED.but(
-                    f"{objective}_{layout}",
-                    f"{objective}, {layout}",
-                    objective=objective,
-                    group_layout=layout,
-                )
-                for objective in ("in_context", "distill", "both")
-                for layout in ("shared", "mixed")
+            (
+                GRPO,
+                RECOMMENDED,  # both, mixed
+                *(
+                    RECOMMENDED.but(
+                        f"{objective}_{layout}",
+                        f"{objective}, {layout}",
+                        objective=objective,
+                        group_layout=layout,
+                    )
+                    for objective in ("in_context", "distill", "both")
+                    for layout in ("shared", "mixed")
+                    if (objective, layout) != ("both", "mixed")
+                ),
             ),
         ),
     ),
@@ -250,8 +261,8 @@ PAPER_STUDY = Study(
     "paper",
     "Does memory help, and is it the memory that helps? Every control.",
     (
-        Part(_CONSTANTS, (*_MAIN, *FROM_RECOMMENDED, *FROM_PAPER)),
-        Part(CHAINS_SUBJECT, (NO_RL, GRPO, INTRA_MATCHED, INTRA, *FROM_INTRA)),
+        Part(_CONSTANTS, (*_MAIN, *FROM_RECOMMENDED, *FROM_PAPER, GRPO_UNSEEDED)),
+        Part(CHAINS_SUBJECT, (NO_RL, GRPO, INTRA_MATCHED, INTRA, *FROM_INTRA, *LEAKING)),
         Part(INVERSE_SUBJECT, (NO_RL, GRPO, INTRA_MATCHED, INTRA, *FROM_INTRA)),
         Part(PROGRAMS_SUBJECT, (NO_RL, MEMORY_ONLY, GRPO, INTER_MATCHED, *OF_BOTH_KINDS)),
     ),

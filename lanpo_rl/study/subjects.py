@@ -59,6 +59,7 @@ class Subject:
         answer_tokens: longest answer when it is evaluated.
         problems: how many of a split the final evaluation asks.
         samples: how often it asks each.
+        batch: answers that are sampled at a time.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Subject:
     answer_tokens: int = 24
     problems: int = 160
     samples: int = 4
+    batch: int = 256
 
 
 CONSTANTS_SUBJECT = Subject("constants", "hidden constants", make_hidden_constants, SHIPPED)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from lanpo_rl.study.studies import SEEDING
 from lanpo_rl.tiny import load_policy, load_tokenizer, save_policy
 from tests.rl.small_study import STUDY
 
+ROOT = Path(__file__).parents[2]
 ON_A_CPU = {
     "use_cpu": True,
     "bf16": False,
@@ -55,6 +58,41 @@ def test_no_policy_is_made_and_a_run_knows_its_model_and_its_file(sums: Path, tm
     assert fingerprints("mine", sums) == fingerprints("mine", sums)
     assert fingerprints("mine", sums) != fingerprints("other", sums)
     assert fingerprints("mine", sums) != fingerprints("mine", tmp_path / "others.jsonl")
+    before = fingerprints("mine", sums)
+    sums.write_text(sums.read_text().replace("7 + 7", "7 + 8"))
+    assert fingerprints("mine", sums) != before
+
+
+def test_another_process_finds_the_runs_of_this_one(sums: Path):
+    def found(arms: list[str]) -> str:
+        jobs = plan(on_your_own(STUDY, model="mine", data=sums), seeds=1, arms=arms)
+        return "".join(f"{job.key} {job.fingerprint}\n" for job in jobs)
+
+    code = f"""
+from pathlib import Path
+from tests.rl.small_study import STUDY
+from lanpo_rl.study.own import on_your_own
+from lanpo_rl.study.planning import plan
+study = on_your_own(STUDY, model="mine", data=Path({str(sums)!r}))
+print(study.name)
+for job in plan(study, seeds=1, arms=["grpo"]):
+    print(job.key, job.fingerprint)
+"""
+    command = [sys.executable, "-c", code]
+    there = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    name = on_your_own(STUDY, model="mine", data=sums).name
+    assert there == f"{name}\n{found(['grpo'])}"
+
+
+def test_each_model_and_each_file_has_a_study_of_its_own(sums: Path, tmp_path: Path):
+    other = tmp_path / "other" / sums.name
+    studies = [
+        on_your_own(STUDY, model=model, data=data)
+        for model, data in (("mine", sums), ("yours", sums), ("mine", other))
+    ]
+    assert len({study.name for study in studies} | {STUDY.name}) == 4
+    [part] = on_your_own(STUDY, model="mine", data=tmp_path / "my own sums.jsonl").parts
+    assert (part.subject.name, part.subject.label) == ("my-own-sums", "my own sums")
 
 
 def test_a_learning_rate_of_nothing_is_refused(sums: Path):

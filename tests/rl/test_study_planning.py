@@ -18,7 +18,7 @@ from lanpo_rl.study.arms import GRPO, RECOMMENDED, Arm
 from lanpo_rl.study.controls import PlaceboControl
 from lanpo_rl.study.jobs import Job
 from lanpo_rl.study.planning import plan, run_key
-from lanpo_rl.study.results import ArmResult
+from lanpo_rl.study.results import ArmResult, Point
 from lanpo_rl.study.studies import STUDIES, Part, Study
 from lanpo_rl.study.subjects import CHAINS_SUBJECT, INVERSE_SUBJECT
 from lanpo_rl.tasks.chains import draw_chain, marked_text, walk
@@ -119,6 +119,17 @@ def test_a_run_on_other_terms_has_another_fingerprint_and_the_same_one_the_same(
     assert job_of(GRPO.but("grpo", "renamed"), part).fingerprint == once  # labels do not count
 
 
+def test_a_matched_run_is_made_anew_with_the_one_it_is_matched_to():
+    def matched_to(rate: float) -> str:
+        part = STUDY.parts[0]
+        arms = tuple(replace(a, learning_rate=rate) if a == RECOMMENDED else a for a in part.arms)
+        jobs = plan(replace(STUDY, parts=(replace(part, arms=arms),)), seeds=1)
+        return next(job.fingerprint for job in jobs if "grpo_matched" in job.key)
+
+    assert matched_to(RECOMMENDED.learning_rate) == matched_to(RECOMMENDED.learning_rate)
+    assert matched_to(1e-6) != matched_to(RECOMMENDED.learning_rate)
+
+
 def test_a_policy_is_made_before_the_run_that_begins_with_it():
     part = replace(STUDY.parts[0], arms=(GRPO.but("taught", "x", policy=CONSTANTS),))
     policy, run = plan(replace(STUDY, parts=(part,)), seeds=1)
@@ -175,6 +186,36 @@ def test_a_policy_is_made_by_its_job_and_found_by_the_run(tmp_path: Path):
         short.load(tmp_path)
     result = work(run, tmp_path)
     assert (result.policy, result.parameters) == ("constants", short.parameters)
+
+
+def test_a_match_is_reached_where_the_other_arm_writes_half_as_much_again(tmp_path: Path):
+    part = replace(STUDY.parts[0], steps=4)
+    matched, _ = plan(replace(STUDY, parts=(part,)), seeds=1, arms=["grpo_matched"])
+    [grpo] = plan(replace(STUDY, parts=(part,)), seeds=1, arms=["grpo"])
+    a_step = work(grpo, tmp_path).last.tokens / 4
+    target = Point(4, round(6 * a_step), 1.0, 0.5, 0.5, 1.0, None)
+    other = tmp_path / "runs" / matched.needs[0]
+    other.mkdir(parents=True)
+    told = {"result": ArmResult("recommended", "", 0, {}, [target]).as_json()}
+    (other / "result.json").write_text(json.dumps(told))
+    got = work(matched, tmp_path)
+    assert got.last.step in (6, 7)
+    assert target.tokens <= got.last.tokens < target.tokens + 1.5 * a_step
+
+
+def test_seconds_leave_out_what_fills_a_pool_that_is_never_read(tmp_path: Path):
+    part = replace(STUDY.parts[0], steps=3)
+    results = {
+        name: work(plan(replace(STUDY, parts=(part,)), seeds=1, arms=[name])[0], tmp_path)
+        for name in ("grpo", "recommended")
+    }
+    for name, spared in (("grpo", True), ("recommended", False)):
+        stages = results[name].stage_seconds
+        filling = stages["summarise"] + stages["persist"]
+        assert filling > 0
+        assert results[name].last.seconds == pytest.approx(
+            sum(stages.values()) - spared * filling, abs=0.1
+        )
 
 
 @pytest.mark.slow

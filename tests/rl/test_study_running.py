@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from lanpo_rl.study.running.outcomes import found_result
 from lanpo_rl.study.running.waiting import Budget
 from tests.rl import toy_work
 from tests.rl.toy_work import CrashOnce, job, quick
+
+ROOT = Path(__file__).parents[2]
 
 
 def statuses(outcomes: list[Outcome]) -> dict[str, str]:
@@ -99,6 +102,29 @@ def test_what_jobs_name_is_imported_once_where_no_gpu_is_seen(tmp_path: Path):
     assert not third["wave"]
     assert third["gpus"] == os.environ.get("CUDA_VISIBLE_DEVICES", "as there are")
     assert dict(os.environ) == environment
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each process is a new Python")
+def test_imports_come_from_where_this_process_has_them_and_not_from_the_current_folder(
+    tmp_path: Path,
+):
+    (tmp_path / "wave.py").write_text("raise SystemExit('the wrong one')")
+    code = """
+from pathlib import Path
+from lanpo_rl.study.running import run_jobs
+from tests.rl.toy_work import about_the_process, job
+[outcome] = run_jobs([job("a", about_the_process, imports=("wave",))], Path("out"))
+print(outcome.status, outcome.result["wave"])
+"""
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (found.stdout, found.stderr) == ("finished True\n", "")
 
 
 @pytest.mark.parametrize("imports", [(), ("wave",)])

@@ -22,11 +22,12 @@ from pathlib import Path
 from lanpo_memory.errors import PoolFullError
 from lanpo_rl.study.jobs import Work
 from lanpo_rl.study.running.outcomes import folder_of, write_result
-from lanpo_rl.study.running.processes import ONE_CORE
 
-__all__ = ["LOG_NAME", "Crash", "Told", "crash_of", "run_work"]
+__all__ = ["LOG_NAME", "ONE_CORE", "Crash", "Told", "crash_of", "run_work"]
 
 LOG_NAME = "log.txt"
+ONE_CORE = {"OMP_NUM_THREADS": "1"}
+"""Environment of a job's process; read when torch is imported."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What SQLite, safetensors and torch say, whose errors carry no errno.
 _FULL_TEXTS = ("no space left", "disk is full")

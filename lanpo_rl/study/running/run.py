@@ -9,14 +9,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from lanpo_memory.errors import InvalidInputError
 from lanpo_rl.study.jobs import Job
-from lanpo_rl.study.running.child import LOG_NAME, Crash, Told, crash_of, run_work
+from lanpo_rl.study.running.child import LOG_NAME, Crash, Told, crash_of
 from lanpo_rl.study.running.outcomes import (
     STOPPED,
     Event,
@@ -25,7 +24,7 @@ from lanpo_rl.study.running.outcomes import (
     folder_of,
     found_result,
 )
-from lanpo_rl.study.running.processes import context_of
+from lanpo_rl.study.running.processes import begin
 from lanpo_rl.study.running.waiting import Budget, check_jobs, missing_need, next_job
 
 __all__ = ["ERROR_NAME", "run_jobs"]
@@ -182,23 +181,11 @@ class _Run:
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             self._crashed(job, crash_of(error))
             return
-        with _without_interrupts():  # a server that begins here inherits it
-            context = context_of(job, self._jobs)
-        ours, theirs = context.Pipe(duplex=False)
-        process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=run_work,
-            args=(work, self._folder, job.key, job.fingerprint, theirs),
-            name=f"lanpo-study-{job.key}",
-        )
         try:
-            with _without_interrupts():
-                process.start()
-        except OSError as error:  # no memory or no process to be had
-            ours.close()
+            process, ours = begin(job, self._jobs, work, self._folder)
+        except (OSError, EOFError) as error:  # no memory or no process to be had
             self._crashed(job, crash_of(error))
             return
-        finally:
-            theirs.close()  # so that the end of its user is noticed here
         self._running.append(_Running(job, process, ours))
         self._on_event(Event("begun", job))
 
@@ -283,17 +270,3 @@ def _interrupted_by(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Start processes deaf to Ctrl-C: they inherit what is blocked here, and nothing is lost."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # starting it would unblock the signal again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
