@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lanpo_rl.study.subjects import Subject
 
 __all__ = [
+    "BOTH",
     "FROM_INTRA",
     "FROM_PAPER",
     "FROM_RECOMMENDED",

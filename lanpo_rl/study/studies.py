@@ -11,6 +11,7 @@ from lanpo_rl.seeding.tiny_skills.recipes import (
     CONSTANTS_NEOX,
 )
 from lanpo_rl.study.arms import (
+    BOTH,
     FROM_INTRA,
     FROM_PAPER,
     FROM_RECOMMENDED,
@@ -111,13 +112,18 @@ QUICK = Study(
 )
 TUNING = Study(
     "tuning",
-    "Which learning rate and schedule does GRPO get? On seeds that no other study uses.",
+    "Which learning rate and schedule do GRPO and LANPO get? On seeds that no other study uses.",
     tuple(
-        Part(subject, _rates(GRPO))
-        for subject in (_CONSTANTS, CHAINS_SUBJECT, INVERSE_SUBJECT, PROGRAMS_SUBJECT)
+        Part(subject, (*_rates(GRPO), *_rates(arm)))
+        for subject, arm in (
+            (_CONSTANTS, RECOMMENDED),
+            (CHAINS_SUBJECT, INTRA),
+            (INVERSE_SUBJECT, INTRA),
+            (PROGRAMS_SUBJECT, BOTH),
+        )
     ),
     seeds=2,
-    minutes=35,
+    minutes=60,
     first_seed=100,
 )
 GAMMA = Study(

@@ -25,7 +25,6 @@ from lanpo_rl.tasks import Split
 __all__ = ["accuracy_rows", "tables_of"]
 
 _HALF, _MOST = Cost(0.5, "tokens"), Cost(0.8, "tokens")
-_PRESETS = {"paper_": "paper", "intra_": "intra", "inter_": "inter"}
 
 
 def tables_of(found: SubjectRuns) -> list[Grid]:
@@ -70,8 +69,8 @@ _COST_NOTE = (
     "got there. Right family: how often what the pool showed came from the problem's own family."
 )
 _DIFFERENCE_NOTE = (
-    "The arm minus GRPO, and minus the preset it changes (arms that change none: minus the "
-    "recommended one), on common seeds; mean@k on held-out problems."
+    "The arm minus GRPO, and minus its reference: the arm it changes or, where that was not run "
+    "here, the recommended preset. On common seeds; mean@k on held-out problems."
 )
 _STAGE_NOTE = "Seconds of training and their share, mean over seeds."
 _DIAGNOSTIC_NOTE = (
@@ -125,44 +124,40 @@ def _checks(found: SubjectRuns) -> bool:
 def _cost_rows(found: SubjectRuns) -> list[Row]:
     rows: list[Row] = []
     for arm in found.arms.values():
-        row = {
-            "arm": arm.label,
-            "zero-shot": _last(arm, lambda p: p.zero_shot),
-            "with memory": _last(arm, lambda p: p.with_memory),
-        }
+        row = {"arm": arm.label, "zero-shot": _last(arm, lambda p: p.zero_shot)}
+        if found.retrieves:
+            row["with memory"] = _last(arm, lambda p: p.with_memory)
+            row["right family"] = share(_mean(arm, lambda p: p.right_family))
         if _checks(found):
             row["self-corrected"] = _last(arm, lambda p: p.self_corrected)
-        rows.append(
-            {
-                **row,
-                "right family": share(_mean(arm, lambda p: p.right_family)),
-                "tokens to 0.5": cost_text([_HALF.read(run) for run in arm.runs]),
-                "tokens to 0.8": cost_text([_MOST.read(run) for run in arm.runs]),
-                "tokens": thousands(_mean(arm, lambda p: p.tokens)),
-                "seconds": count(_mean(arm, lambda p: p.seconds)),
-            }
-        )
+        row |= {
+            "tokens to 0.5": cost_text([_HALF.read(run) for run in arm.runs]),
+            "tokens to 0.8": cost_text([_MOST.read(run) for run in arm.runs]),
+            "tokens": thousands(_mean(arm, lambda p: p.tokens)),
+            "seconds": count(_mean(arm, lambda p: p.seconds)),
+        }
+        rows.append(row)
     return rows
 
 
-def _reference(found: SubjectRuns, arm: str) -> ArmRuns | None:
-    """The preset an arm changes."""
-    wanted = next((p for start, p in _PRESETS.items() if arm.startswith(start)), "recommended")
-    return found.arms.get(wanted) if wanted != arm else None
+def _reference(found: SubjectRuns, arm: ArmRuns) -> ArmRuns | None:
+    """The arm that another changes, if it was run here; else the recommended preset."""
+    reference = found.arms.get(arm.of or "") or found.arms.get("recommended")
+    return reference if reference is not arm else None
 
 
 def _difference_rows(found: SubjectRuns) -> list[Row]:
     grpo = found.arms.get("grpo")
     rows: list[Row] = []
-    for name, arm in found.arms.items():
-        reference = _reference(found, name)
+    for arm in found.arms.values():
+        reference = _reference(found, arm)
         row = {"arm": arm.label}
         for mode in found.modes[:3]:
             row[f"{MODE_LABELS[mode]} − GRPO"] = _difference(arm, grpo, final(mode))
-        row["preset"] = reference.label if reference else DASH
+        row["reference"] = reference.label if reference else DASH
         for mode in found.modes[:3]:
-            row[f"{MODE_LABELS[mode]} − preset"] = _difference(arm, reference, final(mode))
-        if {*row.values()} - {arm.label, DASH, row["preset"]}:
+            row[f"{MODE_LABELS[mode]} − reference"] = _difference(arm, reference, final(mode))
+        if {*row.values()} - {arm.label, DASH, row["reference"]}:
             rows.append(row)
     return rows
 
@@ -242,7 +237,7 @@ def _seed_rows(found: SubjectRuns) -> list[Row]:
             "seed": str(run.seed),
             **{MODE_LABELS[mode]: share(final(mode).read(run)) for mode in modes},
             "greedy zero-shot": share(run.last.zero_shot),
-            "with memory": share(run.last.with_memory),
+            **({"with memory": share(run.last.with_memory)} if found.retrieves else {}),
             **({"self-corrected": share(run.last.self_corrected)} if _checks(found) else {}),
             "tokens to 0.5": thousands(_HALF.read(run)),
             "tokens to 0.8": thousands(_MOST.read(run)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lanpo_rl.study.report.measures import (
@@ -39,9 +39,11 @@ _NAMES = {
     "intra": "LANPO intra-sample",
     "both": "LANPO with both kinds of feedback",
     "grpo": "GRPO",
-    "grpo_matched": "GRPO with as many tokens",
+    "grpo_matched": "token-matched GRPO",
+    "grpo_unseeded": "GRPO without seeding",
+    "unseeded": "the recommended preset without seeding",
     "memory_only": "memory without training",
-    "oracle": "a perfect retriever",
+    "oracle": "training with a perfect retriever",
 }
 _LANPO = ("recommended", "paper", "inter", "intra", "both", "paper_intra")
 _BARE: Mode = "zero_shot"
@@ -77,24 +79,37 @@ _PLACEBOS = (
     ("paper", "paper_placebo", (_BARE, _LOOKED)),
     ("both", "placebo", (_BARE, _ALL)),
 )
-_CONTENT = "Does it matter that the attempt is the policy's own at this problem"
-_ATTEMPTS = (
-    Question(
-        f"{_CONTENT}, zero-shot?",
-        "intra",
-        "intra_placebo",
-        final(_BARE),
-        subject="chains",
-        expected="no: on chains the gain is the verifying mode, not the attempt's content",
-    ),
-    Question(f"{_CONTENT}, {_WAY[_CHECKED]}?", "intra", "intra_placebo", final(_CHECKED)),
-    Question(f"{_CONTENT}, zero-shot?", "intra", "intra_placebo", final(_BARE), subject="inverse"),
-    Question(f"{_CONTENT}, for who was shown it?", "intra", "intra_placebo", guided_reward()),
-)
+_NO_CONTENT = "no: on chains the gain is the verifying mode, not the attempt's content"
+
+
+def _attempts(arm: str) -> tuple[Question, ...]:
+    """Ask whether an attempt's content matters: of what it teaches, and of the reward it brings."""
+    text = f"Does it matter to {_NAMES[arm]} that the attempt shown is its own at this problem"
+    control = f"{arm}_placebo"
+    return (
+        Question(f"{text}, zero-shot?", arm, control, final(_BARE), expected=_NO_CONTENT),
+        Question(f"{text}, {_WAY[_CHECKED]}?", arm, control, final(_CHECKED)),
+        Question(f"{text}, in the reward of those who saw it?", arm, control, guided_reward()),
+    )
+
+
 _LEAKS = (
-    ("intra", "intra_leaky", "three groups of four"),
-    ("intra", "intra_leaky_all", "every group"),
+    ("paper_intra", "intra_leaky", "three groups of four"),
+    ("paper_intra", "intra_leaky_all", "every group"),
 )
+
+# What token-matched GRPO is matched to.
+_MATCHED = (
+    ("recommended", "constants"),
+    ("intra", "chains"),
+    ("intra", "inverse"),
+    ("both", "programs"),
+)
+
+
+def _matched(arm: str, subject: str) -> Question:
+    return replace(_better(arm, "grpo_matched", _BARE), subject=subject)
+
 
 # An arm that does one thing otherwise than the recommended preset, and what the difference is.
 _PARTS = {
@@ -122,8 +137,10 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
     QuestionGroup(
         "Does it pay in tokens and time, not only in steps?",
         tuple(_cheaper(arm, cost) for arm in _LANPO for cost in _COSTS),
-        "A run that never got there counts with what it spent, which makes a saving smaller than "
-        "it is. The curves below are drawn against steps, tokens and seconds; stage times follow.",
+        "A run that never got there counts with what it spent: the share is the least that is known "
+        "to be saved or lost, 0 where neither got there. There is no yes where GRPO got there on a "
+        "seed and the other did not. Seconds of GRPO are without those of filling a pool that it "
+        "never reads. The curves below are drawn against steps, tokens and seconds.",
     ),
     QuestionGroup(
         "Is it the memory, or a longer prompt and more tokens?",
@@ -133,9 +150,9 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
                 for arm, control, modes in _PLACEBOS
                 for mode in modes
             ),
-            *_ATTEMPTS,
-            _better("recommended", "grpo_matched", _BARE),
-            _better("paper", "grpo_matched", _BARE),
+            *_attempts("intra"),
+            *_attempts("paper_intra"),
+            *(_matched(arm, subject) for arm, subject in _MATCHED),
             _better("recommended", "grpo", _LOOKED),
             _better("paper", "grpo", _LOOKED),
             Question(
@@ -155,7 +172,7 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
     QuestionGroup(
         "Is it the safeguard against leaks that matters?",
         tuple(
-            _control(arm, leaky, _BARE, f"Is it better not to show {whom} the answer", "yes")
+            _control(arm, leaky, _BARE, f"Is it better to show {whom} no answer in training", "yes")
             for arm, leaky, whom in _LEAKS
         ),
     ),
@@ -190,7 +207,11 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
     ),
     QuestionGroup(
         "What do seeding, the pool and each part of the method contribute?",
-        tuple(_part(arm, what, mode) for arm, what in _PARTS.items() for mode in (_BARE, _LOOKED)),
+        (
+            *(_part(arm, what, mode) for arm, what in _PARTS.items() for mode in (_BARE, _LOOKED)),
+            _better("unseeded", "grpo_unseeded", _BARE),
+            _better("unseeded", "grpo_unseeded", _LOOKED),
+        ),
         "Each arm changes one thing against the recommended preset. How many prompts lost "
         "experiences for want of room stands in each subject's table 'How it trained'.",
     ),
@@ -296,6 +317,7 @@ TARGETS = QuestionGroup(
             at_most=0.40,
         ),
     ),
-    "Set before the runs, from a prototype. Yes: the whole interval is on the right side.",
+    "Set before the runs, from experiments with an earlier implementation. Yes: the whole interval "
+    "is on the right side, its end included.",
 )
 """What the runs were to reach."""

@@ -35,6 +35,9 @@ _MAIN = {
 }
 
 
+_FEW = 12  # arms that a short table has room for
+
+
 def answered(findings: Findings) -> list[Answer]:
     """Answer every question that the study's arms allow."""
     groups = (TARGETS, *QUESTIONS)
@@ -94,9 +97,9 @@ def _missing(findings: Findings) -> list[Block]:
 
 
 def headline_rows(found: SubjectRuns) -> list[Row]:
-    """Return the main arms of a subject: accuracy by mode, and what it cost to get to 0.5."""
+    """Return accuracy by mode and the cost to 0.5: of all arms or, of many, the main ones."""
     arms = [arm for arm in found.arms.values() if arm.runs]
-    main = [arm for arm in arms if arm.name in _MAIN] or arms
+    main = arms if len(arms) <= _FEW else [arm for arm in arms if arm.name in _MAIN] or arms
     half = Cost(0.5, "tokens")
     return [
         {
@@ -139,8 +142,8 @@ def _questions(findings: Findings) -> list[Block]:
 
 
 _DEFINITION = (
-    "Yes: the whole interval of the difference is above 0. No: it is below 0, or within a margin "
-    "that makes no difference (0.02 of accuracy, 0.05 of tokens or time). Otherwise, and with "
+    "Yes: the whole interval of the difference is above 0. No: otherwise, if it is below 0 or within "
+    "a margin that makes no difference (0.02 of accuracy, 0.05 of tokens or time). Else, and with "
     f"fewer than {FEWEST_SEEDS} common seeds, it is not decided. Arms are compared seed by seed: a "
     "seed makes the task and the run."
 )

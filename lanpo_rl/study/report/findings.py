@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lanpo_memory.types import SolveMode
+from lanpo_rl.study.arms import Arm
 from lanpo_rl.study.results import ArmResult
 from lanpo_rl.study.studies import Part, Study
 from lanpo_rl.study.subjects import Subject
@@ -48,6 +49,7 @@ class ArmRuns:
         runs: those that finished, by seed.
         planned: how many there were to be.
         crashed: how many crashed.
+        of: name of the arm that it changes.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ArmRuns:
     runs: tuple[ArmResult, ...]
     planned: int
     crashed: int = 0
+    of: str | None = None
 
     @property
     def seeds(self) -> str:
@@ -91,6 +94,11 @@ class SubjectRuns:
         asked = {mode for run in self.runs for mode in run.final.get("held_out", {})}
         return [mode for mode in self.subject.modes if mode in asked]
 
+    @property
+    def retrieves(self) -> bool:
+        """Whether curves follow accuracy with memory."""
+        return "retrieval" in self.subject.modes
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -98,7 +106,7 @@ class Findings:
 
     Attributes:
         study: the plan.
-        runs: the finished ones, by name of the subject.
+        runs: the finished ones, by name of the subject; subjects that are absent were not asked for.
         seeds: how many runs of each arm were planned.
         date: of the report, as it is to be printed.
         failed: runs that crashed.
@@ -117,16 +125,19 @@ class Findings:
     @property
     def subjects(self) -> list[SubjectRuns]:
         """Runs by subject and arm, in the study's order; arms without a finished run are there."""
-        return [self._subject(part) for part in self.study.parts if self._arms(part)]
+        return [
+            self._subject(part)
+            for part in self.study.parts
+            if self._arms(part) and part.subject.name in self.runs
+        ]
 
     @property
     def finished(self) -> int:
         """How many runs finished."""
         return sum(len(found.runs) for found in self.subjects)
 
-    def _arms(self, part: Part) -> list[tuple[str, str]]:
-        arms = [(arm.name, arm.label) for arm in part.arms]
-        return [(name, label) for name, label in arms if not self.only or name in self.only]
+    def _arms(self, part: Part) -> list[Arm]:
+        return [arm for arm in part.arms if not self.only or arm.name in self.only]
 
     def _subject(self, part: Part) -> SubjectRuns:
         name = part.subject.name
@@ -134,14 +145,15 @@ class Findings:
         return SubjectRuns(
             part.subject,
             {
-                arm: ArmRuns(
-                    name=arm,
-                    label=label,
-                    runs=_of_arm(found, arm),
+                arm.name: ArmRuns(
+                    name=arm.name,
+                    label=arm.label,
+                    runs=_of_arm(found, arm.name),
                     planned=self.seeds,
-                    crashed=sum(f.key.startswith(f"{name}/{arm}/") for f in self.failed),
+                    crashed=sum(f.key.startswith(f"{name}/{arm.name}/") for f in self.failed),
+                    of=arm.of,
                 )
-                for arm, label in self._arms(part)
+                for arm in self._arms(part)
             },
         )
 

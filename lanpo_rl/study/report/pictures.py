@@ -119,7 +119,8 @@ def _draw(found: SubjectRuns, arms: Sequence[ArmRuns], path: Path) -> None:
     panels = [
         (title, look)
         for title, look in _PANELS
-        if any(look(point) is not None for arm in arms for run in arm.runs for point in run.curve)
+        if (found.retrieves or title != "with memory")
+        and any(look(point) is not None for arm in arms for run in arm.runs for point in run.curve)
     ]
     figure, grid = plt.subplots(
         len(_AXES),

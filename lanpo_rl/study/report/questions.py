@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lanpo_rl.study.report.figures import cost_text, share, signed, thousands, with_interval
 from lanpo_rl.study.report.findings import ArmRuns, SubjectRuns
 from lanpo_rl.study.report.measures import Cost, Measure
+from lanpo_rl.study.results import ArmResult
 from lanpo_rl.study.statistics import (
+    FEWEST_SEEDS,
     Estimate,
     Verdict,
     estimate,
@@ -82,12 +84,16 @@ class Question:
             for seed in sorted(ours.keys() & theirs.keys())
         }
         known = {seed: share for seed, share in saved.items() if share is not None}
+        behind = any(cost.read(ours[s]) is None is not cost.read(theirs[s]) for s in saved)
         reached = "; ".join(
             f"{arm.label} {cost_text([cost.read(r) for r in arm.runs], unit=cost.axis)}"
             for arm in (a, b)
         )
         sentence = f"{cost.label}, median and seeds that got there: {reached}"
-        return self._compared(found, sentence, estimate(known), f"share of {cost.axis} saved")
+        answer = self._compared(found, sentence, estimate(known), f"share of {cost.axis} saved")
+        return (
+            replace(answer, verdict="not decided") if behind and answer.verdict == "yes" else answer
+        )
 
     def _answer_two(self, found: SubjectRuns, a: ArmRuns, b: ArmRuns) -> Answer:
         read = self.measure.read
@@ -100,7 +106,13 @@ class Question:
             f"{label}: {a.label} {with_interval(estimate(ours))}, "
             f"{b.label} {with_interval(estimate(theirs))}"
         )
-        return self._compared(found, sentence, paired_difference(ours, theirs), "difference")
+        answer = self._compared(found, sentence, paired_difference(ours, theirs), "difference")
+        if not _same_runs(a, b):
+            return answer
+        sentence = (
+            f"{answer.sentence} Both made the very same runs: on this task the change does nothing."
+        )
+        return replace(answer, sentence=sentence, verdict="not decided")
 
     def _answer_bound(self, found: SubjectRuns) -> Answer:
         arm = found.arms[self.arms[0]]
@@ -116,8 +128,7 @@ class Question:
             return Answer(self, found, "not decided", f"{sentence}; no seed has it.", None)
         held = sum(value >= 0 for value in room.by_seed.values())
         sentence += f" on {held} of {_seeds(room.seeds)}."
-        decided = verdict(room.interval, self.margin, room.seeds)
-        return Answer(self, found, decided, sentence, room)
+        return Answer(self, found, _on_the_right_side(room), sentence, room)
 
     def _compared(
         self, found: SubjectRuns, sentence: str, difference: Estimate | None, what: str
@@ -169,6 +180,24 @@ class Answer:
             "interval": difference and list(difference.interval),
             "by_seed": difference and dict(difference.by_seed),
         }
+
+
+def _on_the_right_side(room: Estimate) -> Verdict:
+    """Whether what is left to a bound is 0 or more: the bound itself is within it."""
+    low, high = room.interval
+    if room.seeds < FEWEST_SEEDS:
+        return "not decided"
+    return "yes" if low >= 0 else "no" if high < 0 else "not decided"
+
+
+def _same_runs(a: ArmRuns, b: ArmRuns) -> bool:
+    """Whether two arms trained alike on every seed, to the last pool and evaluation."""
+    ours, theirs = ({run.seed: _trace(run) for run in arm.runs} for arm in (a, b))
+    return a is not b and bool(ours) and ours == theirs
+
+
+def _trace(run: ArmResult) -> tuple[object, ...]:
+    return (run.pool_digest or run.arm, *((p.step, p.tokens, p.zero_shot) for p in run.curve))
 
 
 def answers(questions: Sequence[Question], subjects: Sequence[SubjectRuns]) -> list[Answer]:
