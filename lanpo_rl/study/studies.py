@@ -37,7 +37,7 @@ from lanpo_rl.study.subjects import (
     Subject,
 )
 
-__all__ = ["STUDIES", "Part", "Study"]
+__all__ = ["PAPER_STUDY", "STUDIES", "Part", "Study"]
 
 _OF_THE_POOL = (
     "frozen_pool",

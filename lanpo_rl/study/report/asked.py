@@ -1,4 +1,4 @@
-"""The questions themselves: what reviewers of the method asked for, and what was aimed at."""
+"""The questions themselves: what the reviewers of the paper asked for, and what was aimed at."""
 
 from __future__ import annotations
 
@@ -137,10 +137,10 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
     QuestionGroup(
         "Does it pay in tokens and time, not only in steps?",
         tuple(_cheaper(arm, cost) for arm in _LANPO for cost in _COSTS),
-        "A run that never got there counts with what it spent: the share is the least that is known "
-        "to be saved or lost, 0 where neither got there. There is no yes where GRPO got there on a "
-        "seed and the other did not. Seconds of GRPO are without those of filling a pool that it "
-        "never reads. The curves below are drawn against steps, tokens and seconds.",
+        "A run that never got there counts with what it spent: the share is the least that is "
+        "known to be saved or lost, 0 where neither got there. There is no yes where GRPO got "
+        "there on a seed and the other did not. Seconds of GRPO are without those of filling a "
+        "pool that it never reads. The curves below are drawn against steps, tokens and seconds.",
     ),
     QuestionGroup(
         "Is it the memory, or a longer prompt and more tokens?",
@@ -222,7 +222,7 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
         "prompt. Summaries are written by the policy and never trained on.",
     ),
 )
-"""Six groups, as reviewers of the method asked for them."""
+"""Six groups, as the reviewers of the paper asked for them."""
 
 
 def _target(

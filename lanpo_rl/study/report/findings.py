@@ -106,7 +106,7 @@ class Findings:
 
     Attributes:
         study: the plan.
-        runs: the finished ones, by name of the subject; subjects that are absent were not asked for.
+        runs: the finished ones, by name of the subject; one that is absent was not asked for.
         seeds: how many runs of each arm were planned.
         date: of the report, as it is to be printed.
         failed: runs that crashed.

@@ -47,7 +47,8 @@ def _against_grpo(found: SubjectRuns, paper: ArmRuns, grpo: ArmRuns) -> str:
     text = (
         f"On {found.subject.label}, {paper.label} {_how(difference)} {grpo.label} zero-shot: "
         f"{with_interval(estimate(ours))} against {with_interval(estimate(theirs))}, difference "
-        f"{with_interval(difference, sign=True)} on {difference.seeds} common seeds."
+        f"{with_interval(difference, sign=True)} on {difference.seeds} common "
+        f"seed{'s' * (difference.seeds != 1)}."
     )
     if difference.mean >= 0:
         return text
@@ -61,7 +62,9 @@ def _against_grpo(found: SubjectRuns, paper: ArmRuns, grpo: ArmRuns) -> str:
 def _how(difference: Estimate) -> str:
     if difference.mean >= 0:
         ahead = verdict(difference.interval, 0.0, difference.seeds) == "yes"
-        return "does better than" if ahead else "is not below, though no more is decided,"
+        return (
+            "does better than" if ahead else "is level with or above, though that is not decided,"
+        )
     behind = verdict(difference.interval, 0.0, difference.seeds) == "no"
     return "does worse than" if behind else "is below, though that is not decided,"
 

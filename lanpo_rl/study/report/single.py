@@ -28,7 +28,7 @@ def draw_curves(results: Sequence[ArmResult], path: Path) -> Path:
             "zero_shot",
             "tokens",
             "Zero-shot accuracy, by tokens",
-            "thousand generated tokens, summaries included",
+            "thousand generated tokens",
         ),
     )
     for axis, (y, x, title, label) in zip(axes, panels, strict=True):
