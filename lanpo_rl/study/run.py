@@ -113,8 +113,8 @@ def _check_size(task: Task, config: LanpoConfig) -> None:
     wanted = (config.generation_batch_size or 1) // (config.num_generations or 1)
     if len(task.train) < wanted:
         raise ConfigError(
-            f"the task has {len(task.train)} training problems and a step takes {wanted}; add some, "
-            "or set a smaller per_device_train_batch_size for the subject"
+            f"the task has {len(task.train)} training problems and a step takes {wanted}; add "
+            "some, or set a smaller per_device_train_batch_size for the subject"
         )
 
 

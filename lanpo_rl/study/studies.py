@@ -12,13 +12,14 @@ from lanpo_rl.seeding.tiny_skills.recipes import (
 )
 from lanpo_rl.study.arms import (
     BOTH,
+    BOTH_MATCHED,
     FROM_INTRA,
     FROM_PAPER,
     FROM_RECOMMENDED,
     GRPO,
+    GRPO_2E4,
     GRPO_MATCHED,
     GRPO_UNSEEDED,
-    INTER_MATCHED,
     INTRA,
     INTRA_MATCHED,
     LEAKING,
@@ -113,17 +114,14 @@ QUICK = Study(
 TUNING = Study(
     "tuning",
     "Which learning rate and schedule do GRPO and LANPO get? On seeds that no other study uses.",
-    tuple(
-        Part(subject, (*_rates(GRPO), *_rates(arm)))
-        for subject, arm in (
-            (_CONSTANTS, RECOMMENDED),
-            (CHAINS_SUBJECT, INTRA),
-            (INVERSE_SUBJECT, INTRA),
-            (PROGRAMS_SUBJECT, BOTH),
-        )
+    (
+        Part(_CONSTANTS, _rates(GRPO)),
+        Part(CHAINS_SUBJECT, (*_rates(GRPO), *_rates(INTRA))),
+        Part(INVERSE_SUBJECT, (*_rates(GRPO), *_rates(INTRA))),
+        Part(PROGRAMS_SUBJECT, (*_rates(GRPO), *_rates(BOTH))),
     ),
     seeds=2,
-    minutes=60,
+    minutes=55,
     first_seed=100,
 )
 GAMMA = Study(
@@ -268,9 +266,9 @@ PAPER_STUDY = Study(
     "Does memory help, and is it the memory that helps? Every control.",
     (
         Part(_CONSTANTS, (*_MAIN, *FROM_RECOMMENDED, *FROM_PAPER, GRPO_UNSEEDED)),
-        Part(CHAINS_SUBJECT, (NO_RL, GRPO, INTRA_MATCHED, INTRA, *FROM_INTRA, *LEAKING)),
-        Part(INVERSE_SUBJECT, (NO_RL, GRPO, INTRA_MATCHED, INTRA, *FROM_INTRA)),
-        Part(PROGRAMS_SUBJECT, (NO_RL, MEMORY_ONLY, GRPO, INTER_MATCHED, *OF_BOTH_KINDS)),
+        Part(CHAINS_SUBJECT, (NO_RL, GRPO_2E4, INTRA_MATCHED, INTRA, *FROM_INTRA, *LEAKING)),
+        Part(INVERSE_SUBJECT, (NO_RL, GRPO_2E4, INTRA_MATCHED, INTRA, *FROM_INTRA)),
+        Part(PROGRAMS_SUBJECT, (NO_RL, MEMORY_ONLY, GRPO_2E4, BOTH_MATCHED, *OF_BOTH_KINDS)),
     ),
     seeds=5,
     minutes=180,
