@@ -19,6 +19,7 @@ from lanpo_rl.study.controls import PlaceboControl
 from lanpo_rl.study.jobs import Job
 from lanpo_rl.study.planning import plan, run_key
 from lanpo_rl.study.results import ArmResult, Point
+from lanpo_rl.study.run import run_arm
 from lanpo_rl.study.studies import STUDIES, Part, Study
 from lanpo_rl.study.subjects import CHAINS_SUBJECT, INVERSE_SUBJECT
 from lanpo_rl.tasks.chains import draw_chain, marked_text, walk
@@ -201,6 +202,13 @@ def test_a_match_is_reached_where_the_other_arm_writes_half_as_much_again(tmp_pa
     got = work(matched, tmp_path)
     assert got.last.step in (6, 7)
     assert target.tokens <= got.last.tokens < target.tokens + 1.5 * a_step
+
+
+def test_a_task_that_is_smaller_than_a_step_is_refused(tmp_path: Path):
+    small = SUBJECT.make(0)
+    subject = replace(SUBJECT, make=lambda seed: replace(small, train=small.train[:1]))
+    with pytest.raises(ConfigError, match="1 training problems and a step takes 2; add some"):
+        run_arm(GRPO, subject, seed=0, steps=1, folder=tmp_path)
 
 
 def test_seconds_leave_out_what_fills_a_pool_that_is_never_read(tmp_path: Path):
