@@ -25,20 +25,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BOTH",
-    "BOTH_MATCHED",
-    "FROM_INTRA",
     "FROM_PAPER",
     "FROM_RECOMMENDED",
     "GRPO",
-    "GRPO_2E4",
     "GRPO_MATCHED",
     "GRPO_UNSEEDED",
     "INTRA",
-    "INTRA_MATCHED",
-    "LEAKING",
     "MEMORY_ONLY",
     "NO_RL",
-    "OF_BOTH_KINDS",
+    "ON_CHAINS",
+    "ON_INVERSE",
+    "ON_PROGRAMS",
     "PAPER",
     "RECOMMENDED",
     "Arm",
@@ -107,12 +104,6 @@ RECOMMENDED = Arm(
 )
 MEMORY_ONLY = Arm("memory_only", "memory without training", "grpo", learning_rate=0.0, steps=60)
 NO_RL = Arm("no_rl", "seeded policy", "grpo", learning_rate=0.0, steps=0)
-GRPO_MATCHED = GRPO.but(
-    "grpo_matched",
-    "GRPO, token-matched",
-    tokens_of="recommended",
-    settings={"summarise": False},
-)
 GRPO_UNSEEDED = GRPO.but("grpo_unseeded", "GRPO, without seeding", policy=CONSTANTS_UNSEEDED)
 
 # One factor at a time from the recommended preset ...
@@ -154,40 +145,73 @@ INTRA = Arm(
     learning_rate=2e-4,
     settings={"mode": "intra", "gate": "all_wrong"},
 )
-GRPO_2E4 = replace(GRPO, learning_rate=2e-4)
-PAPER_2E4 = replace(PAPER, learning_rate=2e-4)
-PAPER_INTRA = PAPER_2E4.but("paper_intra", "LANPO paper, intra", mode="intra")
-INTRA_MATCHED = replace(GRPO_MATCHED, learning_rate=2e-4, tokens_of="intra")
-FROM_INTRA: tuple[Arm, ...] = (
-    PAPER_INTRA,
-    INTRA.but("intra_placebo", "intra, placebo attempts", control=PlaceboControl()),
-    PAPER_INTRA.but(
-        "paper_intra_placebo", "paper, intra, placebo attempts", control=PlaceboControl()
-    ),
-    INTRA.but("intra_always", "intra, gate always", gate="always"),
-)
-# What the rule that no answer is shown prevents. The policy has to be able to read an answer.
-LEAKING: tuple[Arm, ...] = (
-    PAPER_INTRA.but("intra_leaky", "leaky: answers shown", control=LeakyControl()),
-    PAPER_INTRA.but(
-        "intra_leaky_all",
-        "leaky: answers shown to all",
-        control=LeakyControl(),
-        feedback_ratio=1.0,
-    ),
-)
-
 # Where both kinds of guidance have something to give.
-INTER = RECOMMENDED.but("inter", "LANPO inter", schedule="constant")
+INTER = RECOMMENDED.but("inter", "LANPO inter")
 BOTH = INTER.but("both", "LANPO both", mode="both")
-OF_BOTH_KINDS: tuple[Arm, ...] = (
-    INTER,
-    INTER.but("intra", "LANPO intra", mode="intra", gate="all_wrong"),
-    BOTH,
-    BOTH.but("placebo", "both, placebo", control=PlaceboControl()),
-    PAPER_2E4.but("paper_both_kinds", "LANPO paper, both", mode="both"),
-)
-BOTH_MATCHED = replace(GRPO_MATCHED, learning_rate=2e-4, tokens_of="both")
+
+
+def _of_attempts(grpo: Arm, intra: Arm) -> tuple[Arm, ...]:
+    """Return the arms on a task where attempts guide; the paper's preset has the rate of GRPO."""
+    paper = _paper_like(grpo).but("paper_intra", "LANPO paper, intra", mode="intra")
+    placebo = PlaceboControl()
+    return (
+        NO_RL,
+        grpo,
+        _matched(grpo, intra),
+        intra,
+        paper,
+        intra.but("intra_placebo", "intra, placebo attempts", control=placebo),
+        paper.but("paper_intra_placebo", "paper, intra, placebo attempts", control=placebo),
+        intra.but("intra_always", "intra, gate always", gate="always"),
+    )
+
+
+def _leaking(grpo: Arm) -> tuple[Arm, ...]:
+    """Return what the rule that no answer is shown prevents; the policy has to know such prompts.
+
+    They change the paper's preset with reflection.
+    """
+    leaky = _paper_like(grpo).but("paper_intra", "", mode="intra", control=LeakyControl())
+    return (
+        leaky.but("intra_leaky", "leaky: answers shown"),
+        leaky.but("intra_leaky_all", "leaky: answers shown to all", feedback_ratio=1.0),
+    )
+
+
+def _of_both_kinds(grpo: Arm, inter: Arm, both: Arm) -> tuple[Arm, ...]:
+    """Return the arms on a task where lessons and attempts guide."""
+    return (
+        NO_RL,
+        MEMORY_ONLY,
+        grpo,
+        _matched(grpo, both),
+        inter,
+        inter.but("intra", "LANPO intra", mode="intra", gate="all_wrong"),
+        both,
+        both.but("placebo", "both, placebo", control=PlaceboControl()),
+        _paper_like(grpo).but("paper_both_kinds", "LANPO paper, both", mode="both"),
+    )
+
+
+def _paper_like(grpo: Arm) -> Arm:
+    return replace(PAPER, learning_rate=grpo.learning_rate, schedule=grpo.schedule)
+
+
+def _matched(grpo: Arm, to: Arm) -> Arm:
+    return grpo.but(
+        "grpo_matched",
+        "GRPO, token-matched",
+        tokens_of=to.name,
+        settings={"summarise": False},
+    )
+
+
+_GRPO_2E4 = replace(GRPO, learning_rate=2e-4)
+_GRPO_2E4_DECAYING = replace(_GRPO_2E4, schedule="warmup_stable_decay")
+GRPO_MATCHED = _matched(GRPO, RECOMMENDED)
+ON_CHAINS = (*_of_attempts(_GRPO_2E4_DECAYING, INTRA), *_leaking(_GRPO_2E4_DECAYING))
+ON_INVERSE = _of_attempts(_GRPO_2E4, INTRA)
+ON_PROGRAMS = _of_both_kinds(_GRPO_2E4, INTER, BOTH)
 
 
 def toy_config(arm: Arm, *, seed: int, steps: int, folder: Path) -> LanpoConfig:
@@ -198,19 +222,42 @@ def toy_config(arm: Arm, *, seed: int, steps: int, folder: Path) -> LanpoConfig:
     return _config(arm, {}, seed=seed, steps=arm.steps or steps, folder=folder)
 
 
-def arm_config(arm: Arm, subject: Subject, *, seed: int, steps: int, folder: Path) -> LanpoConfig:
-    """Return an arm's full settings on a subject: the subject's stand under the arm's own."""
-    return _config(arm, subject.settings, seed=seed, steps=steps, folder=folder)
+def arm_config(
+    arm: Arm,
+    subject: Subject,
+    *,
+    seed: int,
+    steps: int,
+    folder: Path,
+    longest: int | None = None,
+) -> LanpoConfig:
+    """Return an arm's full settings on a subject: the subject's stand under the arm's own.
+
+    Args:
+        arm: how it is trained.
+        subject: on what.
+        seed: of the run.
+        steps: of the learning rate's schedule.
+        folder: where pool and trainer write.
+        longest: steps that it may take; those beyond its schedule have the last learning rate.
+    """
+    return _config(arm, subject.settings, seed=seed, steps=steps, folder=folder, longest=longest)
 
 
 def _config(
-    arm: Arm, on_subject: Mapping[str, Any], *, seed: int, steps: int, folder: Path
+    arm: Arm,
+    on_subject: Mapping[str, Any],
+    *,
+    seed: int,
+    steps: int,
+    folder: Path,
+    longest: int | None = None,
 ) -> LanpoConfig:
     decays = arm.schedule == "warmup_stable_decay"
     settings: dict[str, Any] = {
         "output_dir": str(folder / "trainer"),
         "seed": seed,
-        "max_steps": steps,
+        "max_steps": longest or steps,
         "learning_rate": arm.learning_rate,
         "lr_scheduler_type": arm.schedule,
         "warmup_steps": min(10, steps // 4) if decays else 0,
@@ -240,4 +287,7 @@ def _config(
             "min_lr_ratio": 0.05,
             "decay_type": "linear",
         }
+        if longest:
+            flat = steps - settings["warmup_steps"] - steps // 2
+            settings["lr_scheduler_kwargs"]["num_stable_steps"] = flat
     return LanpoConfig.preset(arm.preset, **{**settings, **on_subject, **arm.settings})

@@ -142,14 +142,14 @@ class _RunArm:
         from lanpo_rl.study.run import run_arm  # with torch: not for who only plans
 
         key = run_key(self.part, self.arm.name, self.seed)
-        steps, tokens = self.part.steps, None
+        tokens = None
         if self.arm.tokens_of:
-            steps, tokens = _as_many(folder, key, run_key(self.part, self.arm.tokens_of, self.seed))
+            tokens = _tokens_of(folder, key, run_key(self.part, self.arm.tokens_of, self.seed))
         result = run_arm(
             self.arm,
             self.part.subject,
             seed=self.seed,
-            steps=steps,
+            steps=self.part.steps,
             folder=folder / "files",
             policies=_policies(folder, key),
             evaluate_every=self.part.evaluate_every,
@@ -159,14 +159,11 @@ class _RunArm:
         return result.as_json()
 
 
-def _as_many(folder: Path, key: str, other: str) -> tuple[int, int]:
-    """Return the tokens that another run generated, and steps that are enough for as many.
-
-    Twice its steps: it stops at the tokens, and its rollouts may well be shorter than the other's.
-    """
+def _tokens_of(folder: Path, key: str, other: str) -> int:
+    """Return the tokens that another run generated."""
     path = folder_of(_root(folder, key), other) / RESULT_NAME
-    point = json.loads(path.read_text(encoding="utf-8"))["result"]["curve"][-1]
-    return 2 * point["step"], point["tokens"]
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return int(content["result"]["curve"][-1]["tokens"])
 
 
 def _root(folder: Path, key: str) -> Path:
@@ -188,7 +185,7 @@ def _fingerprint(part: Part, arm: Arm, seed: int, policy: Policy) -> str:
         "policy": "shipped" if policy is SHIPPED else policy.fingerprint,
         "task": [_name_of(subject.make), seed],
         "steps": [part.steps if arm.steps is None else arm.steps, part.evaluate_every],
-        "tokens_of": arm.tokens_of and _tokens_of(part, arm.tokens_of, seed),
+        "tokens_of": arm.tokens_of and _matched_to(part, arm.tokens_of, seed),
         "looked_at": [
             "every mode",
             *subject.modes,
@@ -210,7 +207,7 @@ def _name_of(make: Any) -> str:
     return str(getattr(make, "__qualname__", repr(make)))
 
 
-def _tokens_of(part: Part, name: str, seed: int) -> str:
+def _matched_to(part: Part, name: str, seed: int) -> str:
     """The fingerprint of the run whose tokens are matched."""
     arm = next(arm for arm in part.arms if arm.name == name)
     return _fingerprint(part, arm, seed, arm.policy or part.subject.policy)

@@ -59,7 +59,8 @@ def run_arm(
         policies: where policies made on demand are kept; the shipped one needs none.
         evaluate_every: steps between two points of the curve.
         final: ask every inference mode when training has ended.
-        tokens: stop after the step that generates the last of so many.
+        tokens: stop after the step that generates the last of so many, if need be after twice the
+            steps, for rollouts may be shorter than those of the arm that is matched.
         on_step: told of the progress.
 
     Raises:
@@ -70,7 +71,14 @@ def run_arm(
     steps = steps if arm.steps is None else arm.steps
     task, policy = subject.make(seed), arm.policy or subject.policy
     model, tokenizer = policy.load(policies or folder), policy.tokenizer()
-    config = arm_config(arm, subject, seed=seed, steps=max(steps, 1), folder=folder)
+    config = arm_config(
+        arm,
+        subject,
+        seed=seed,
+        steps=max(steps, 1),
+        folder=folder,
+        longest=None if tokens is None else 2 * steps,
+    )
     if steps:
         _check_size(task, config)
     result = ArmResult(
@@ -95,6 +103,8 @@ def run_arm(
         with warnings.catch_warnings():
             # Where every family has lessons, each problem finding one is what gamma was set for.
             warnings.simplefilter("ignore", HitRateWarning)
+            # Meant: the schedule of a matched arm is shorter than it may become.
+            warnings.filterwarnings("ignore", "Both num_training_steps and num_stable_steps")
             trainer.train()
         result.stage_seconds = _stages(result, watcher.trained_s)
     else:

@@ -189,11 +189,19 @@ def test_a_policy_is_made_by_its_job_and_found_by_the_run(tmp_path: Path):
     assert (result.policy, result.parameters) == ("constants", short.parameters)
 
 
-def test_a_match_is_reached_where_the_other_arm_writes_half_as_much_again(tmp_path: Path):
-    part = replace(STUDY.parts[0], steps=4)
-    matched, _ = plan(replace(STUDY, parts=(part,)), seeds=1, arms=["grpo_matched"])
-    [grpo] = plan(replace(STUDY, parts=(part,)), seeds=1, arms=["grpo"])
-    a_step = work(grpo, tmp_path).last.tokens / 4
+@pytest.mark.parametrize("schedule", ["constant", "warmup_stable_decay"])
+def test_a_match_is_reached_where_the_other_arm_writes_half_as_much_again(
+    tmp_path: Path, schedule: str
+):
+    arms = tuple(
+        replace(arm, schedule=schedule) if arm.preset == "grpo" else arm
+        for arm in STUDY.parts[0].arms
+    )
+    study = replace(STUDY, parts=(replace(STUDY.parts[0], steps=4, arms=arms),))
+    matched, _ = plan(study, seeds=1, arms=["grpo_matched"])
+    [grpo] = plan(study, seeds=1, arms=["grpo"])
+    alone = work(grpo, tmp_path)
+    a_step = alone.last.tokens / 4
     target = Point(4, round(6 * a_step), 1.0, 0.5, 0.5, 1.0, None)
     other = tmp_path / "runs" / matched.needs[0]
     other.mkdir(parents=True)
@@ -202,6 +210,12 @@ def test_a_match_is_reached_where_the_other_arm_writes_half_as_much_again(tmp_pa
     got = work(matched, tmp_path)
     assert got.last.step in (6, 7)
     assert target.tokens <= got.last.tokens < target.tokens + 1.5 * a_step
+    # Its learning rate goes as that of the arm it is like, and stays where that one ended.
+    rates = [row["learning_rate"] for row in got.log]
+    assert rates[:4] == [row["learning_rate"] for row in alone.log]
+    assert {round(rate / GRPO.learning_rate, 6) for rate in rates[5:]} == {
+        1.0 if schedule == "constant" else 0.05
+    }
 
 
 def test_a_task_that_is_smaller_than_a_step_is_refused(tmp_path: Path):
