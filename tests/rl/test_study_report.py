@@ -464,9 +464,9 @@ def test_a_bound_is_asked_of_one_arm_from_either_side():
     assert (ask(at_most, grpo=high).verdict, ask(at_most, grpo=low).verdict) == ("no", "yes")
     both = ask(at_least, grpo=[0.4, 0.6, 0.7])
     assert both.verdict == "not decided"
-    assert "at least 0.50 on 2 of 3 seeds" in both.sentence
+    assert "at least 0.50: the mean is, and 2 of 3 seeds." in both.sentence
     on_it = ask(at_least, grpo=[0.5, 0.5, 0.5])
-    assert (on_it.verdict, "on 3 of 3 seeds" in on_it.sentence) == ("yes", True)
+    assert (on_it.verdict, "and 3 of 3 seeds" in on_it.sentence) == ("yes", True)
     assert ask(at_least, grpo=[0.9, 0.9]).verdict == "not decided"  # two seeds decide nothing
 
 

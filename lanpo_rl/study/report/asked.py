@@ -165,6 +165,7 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
             _better("recommended", "memory_only", _BARE),
             _better("recommended", "memory_only", _LOOKED),
             _better("paper", "memory_only", _BARE),
+            *(_better("both", "memory_only", mode) for mode in (_BARE, _LOOKED, _ALL)),
             _better("oracle", "recommended", _BARE),
             _better("oracle", "recommended", _LOOKED),
         ),

@@ -127,7 +127,8 @@ class Question:
         if room is None:
             return Answer(self, found, "not decided", f"{sentence}; no seed has it.", None)
         held = sum(value >= 0 for value in room.by_seed.values())
-        sentence += f" on {held} of {_seeds(room.seeds)}."
+        reached = "" if room.mean >= 0 else " not"
+        sentence += f": the mean is{reached}, and {held} of {_seeds(room.seeds)}."
         return Answer(self, found, _on_the_right_side(room), sentence, room)
 
     def _compared(
