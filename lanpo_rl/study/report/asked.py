@@ -166,6 +166,13 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
             _better("recommended", "memory_only", _LOOKED),
             _better("paper", "memory_only", _BARE),
             *(_better("both", "memory_only", mode) for mode in (_BARE, _LOOKED, _ALL)),
+            Question(
+                f"Is {_NAMES['both']} better than {_NAMES['memory_only']} on shifted problems, "
+                f"{_WAY[_ALL]}?",
+                "both",
+                "memory_only",
+                final(_ALL, "shifted"),
+            ),
             _better("oracle", "recommended", _BARE),
             _better("oracle", "recommended", _LOOKED),
         ),
