@@ -106,7 +106,7 @@ QUICK = Study(
     "Does memory help? The three arms of the README's table.",
     (Part(_CONSTANTS, (MEMORY_ONLY, GRPO, RECOMMENDED)),),
     seeds=3,
-    minutes=12,
+    minutes=6,
 )
 TUNING = Study(
     "tuning",
@@ -268,7 +268,7 @@ PAPER_STUDY = Study(
         Part(PROGRAMS_SUBJECT, ON_PROGRAMS),
     ),
     seeds=5,
-    minutes=180,
+    minutes=210,
 )
 
 STUDIES: tuple[Study, ...] = (
