@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,9 +30,10 @@ _AXES = (
     ("tokens", "thousand generated tokens", 1000),
     ("seconds", "seconds of training", 1),
 )
+_MEMORY = "with memory"
 _PANELS: tuple[tuple[str, Callable[[Point], float | None]], ...] = (
     ("zero-shot", lambda point: point.zero_shot),
-    ("with memory", lambda point: point.with_memory),
+    (_MEMORY, lambda point: point.with_memory),
     ("self-corrected", lambda point: point.self_corrected),
 )
 
@@ -119,8 +120,13 @@ def _draw(found: SubjectRuns, arms: Sequence[ArmRuns], path: Path) -> None:
     panels = [
         (title, look)
         for title, look in _PANELS
-        if (found.retrieves or title != "with memory")
+        if (found.retrieves or title != _MEMORY)
         and any(look(point) is not None for arm in arms for run in arm.runs for point in run.curve)
+    ]
+    empty = [
+        arm.name
+        for arm in arms  # of a pool that nothing is known of, it may hold something
+        if all(run.pool and not run.pool.get("experiences") for run in arm.runs)
     ]
     figure, grid = plt.subplots(
         len(_AXES),
@@ -133,7 +139,7 @@ def _draw(found: SubjectRuns, arms: Sequence[ArmRuns], path: Path) -> None:
     try:
         for row, (axis, label, scale) in zip(grid, _AXES, strict=True):
             for place, (title, look) in zip(row, panels, strict=True):
-                _panel(place, arms, axis, scale, look)
+                _panel(place, arms, axis, scale, look, hidden=empty if title == _MEMORY else ())
                 place.set(title=f"{title}, by {label}", xlabel=label, ylim=(-0.02, 1.02))
             row[0].set_ylabel("share of held-out problems")
         names = grid[0][0].get_legend_handles_labels()
@@ -158,10 +164,11 @@ def _panel(
     axis: str,
     scale: int,
     look: Callable[[Point], float | None],
+    hidden: Collection[str] = (),
 ) -> None:
     others = [arm.name for arm in arms if arm.name not in _STYLES]
     for arm in arms:
-        curve = band(arm.runs, axis, look)
+        curve = None if arm.name in hidden else band(arm.runs, axis, look)
         if curve is None:
             continue
         style = _STYLES.get(arm.name) or {"color": _COLORS[others.index(arm.name) % len(_COLORS)]}
