@@ -20,7 +20,7 @@ from lanpo_rl.study.arms import GRPO, MEMORY_ONLY, PAPER, RECOMMENDED, Arm
 from lanpo_rl.study.own import ModelPolicy
 from lanpo_rl.study.report import Failed, Findings, NotRun, StudyReport, write_report
 from lanpo_rl.study.report.arm_tables import accuracy_rows, tables_of
-from lanpo_rl.study.report.asked import QUESTIONS, TARGETS
+from lanpo_rl.study.report.asked import QUESTIONS
 from lanpo_rl.study.report.blocks import Bullets, Grid, Heading, Item, Paragraph, as_markdown
 from lanpo_rl.study.report.composing import headline_rows
 from lanpo_rl.study.report.diagnostics import blocks_of, diagnostics, early_and_late
@@ -38,6 +38,7 @@ from lanpo_rl.study.report.page import as_html
 from lanpo_rl.study.report.pictures import band, grouped
 from lanpo_rl.study.report.prose import cautions, constant_guess, paper_paragraphs
 from lanpo_rl.study.report.questions import Answer, Question, answers
+from lanpo_rl.study.report.targets import TARGETS
 from lanpo_rl.study.results import ArmResult, ModeFigures, Point
 from lanpo_rl.study.studies import PAPER_STUDY, Part, Study
 from lanpo_rl.study.subjects import CONSTANTS_SUBJECT, Subject

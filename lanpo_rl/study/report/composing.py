@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lanpo_rl.study.report.arm_tables import tables_of
-from lanpo_rl.study.report.asked import QUESTIONS, TARGETS, QuestionGroup
+from lanpo_rl.study.report.asked import QUESTIONS, QuestionGroup
 from lanpo_rl.study.report.blocks import (
     Block,
     Bullets,
@@ -25,6 +25,7 @@ from lanpo_rl.study.report.pictures import grouped
 from lanpo_rl.study.report.prose import cautions, paper_paragraphs
 from lanpo_rl.study.report.questions import Answer, answers
 from lanpo_rl.study.report.rows import Row
+from lanpo_rl.study.report.targets import TARGETS
 from lanpo_rl.study.statistics import FEWEST_SEEDS, estimate
 
 __all__ = ["answered", "compose", "headline_rows"]
