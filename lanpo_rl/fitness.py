@@ -5,13 +5,14 @@ What settings alone show is in `lanpo_rl.combinations`.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
-from lanpo_memory.errors import ConfigError
+from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_rl.callbacks import micro_steps
 from lanpo_rl.config import LanpoConfig
 
-__all__ = ["check_images", "check_parts", "check_saving"]
+__all__ = ["check_images", "check_parts", "check_saving", "check_size"]
 
 _PARTS = (  # name, what it must be able to do, what would do
     ("memory", "prepare", "PoolAdapter(pool)"),
@@ -52,6 +53,16 @@ def check_images(args: LanpoConfig, row: dict[str, Any]) -> None:
         raise ConfigError(
             "rows with images train with objective='in_context' and gate='always' only: bare "
             "prompts and second turns are made of text"
+        )
+
+
+def check_size(args: LanpoConfig, dataset: Any, name: str = "the training set") -> None:
+    """Refuse fewer rows than one batch takes: the run would end at once, as if it had trained."""
+    needed = (args.generation_batch_size or 1) // (args.num_generations or 1)
+    if isinstance(dataset, Sized) and len(dataset) < needed:
+        raise InvalidInputError(
+            f"{name} holds {len(dataset)} problems, but one batch takes {needed}; add some, lower "
+            "per_device_train_batch_size, or raise num_generations"
         )
 
 

@@ -42,7 +42,7 @@ from lanpo_rl.callbacks import Boundaries, StageTimes, Watching
 from lanpo_rl.clock import StageClock
 from lanpo_rl.collective import from_main, gathered
 from lanpo_rl.config import LanpoConfig
-from lanpo_rl.fitness import check_images, check_parts, check_saving
+from lanpo_rl.fitness import check_images, check_parts, check_saving, check_size
 from lanpo_rl.frozen import FrozenPolicy, frozen_copy
 from lanpo_rl.hooks import DistillingLoss, KeepsMemory, Measures, SamplesInTurns
 from lanpo_rl.memory import build_memory, build_summarizer
@@ -92,6 +92,7 @@ class LanpoTrainer(SamplesInTurns, DistillingLoss, KeepsMemory, Measures):
         check_parts(args, {**kwargs, "memory": memory, "prompts": prompts, "alarms": alarms})
         dataset = positional[0] if positional else kwargs.get("train_dataset")
         check_dataset(dataset)
+        check_size(args, dataset)
         self._lanpo_seen = SeenProblems() if _made_on_the_way(dataset) else None
         self._lanpo_prompts: Prompts = EnglishPrompts() if prompts is None else prompts
         funcs = list(reward_funcs) if isinstance(reward_funcs, list) else [reward_funcs]

@@ -24,6 +24,7 @@ from lanpo_memory.stores import shown
 from lanpo_rl.checkpoints import last_complete
 from lanpo_rl.config import LanpoConfig, preset_settings
 from lanpo_rl.data import load_problems
+from lanpo_rl.fitness import check_size
 from lanpo_rl.rewards import math_accuracy
 from lanpo_rl.tiny import TinyPrompts
 from lanpo_rl.trainer import LanpoTrainer
@@ -199,12 +200,7 @@ def build_trainer(given: TrainArguments, config: LanpoConfig) -> LanpoTrainer:
     prompts, reward = _prompts(given.prompts), load_reward(given.reward)
     dataset = _problems(given, given.data or "", given.split, prompts)
     held_out = given.eval_data and _problems(given, given.eval_data, given.eval_split, prompts)
-    needed = config.generation_batch_size // config.num_generations
-    if len(dataset) < needed:
-        raise InvalidInputError(
-            f"{given.data} holds {len(dataset)} problems, but one batch takes {needed}; lower "
-            "--per_device_train_batch_size or raise --num_generations"
-        )
+    check_size(config, dataset, given.data or "")
     if held_out:
         _check_apart(dataset, held_out)
     evaluates = str(getattr(config.eval_strategy, "value", config.eval_strategy)) != "no"

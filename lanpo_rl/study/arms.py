@@ -138,13 +138,7 @@ FROM_PAPER: tuple[Arm, ...] = (
 
 
 # Where an earlier attempt at the same problem is what guides: of the presets, the reflecting half.
-INTRA = Arm(
-    "intra",
-    "LANPO intra",
-    "recommended",
-    learning_rate=2e-4,
-    settings={"mode": "intra", "gate": "all_wrong"},
-)
+INTRA = RECOMMENDED.but("intra", "LANPO intra", schedule="constant", mode="intra", gate="all_wrong")
 # Where both kinds of guidance have something to give.
 INTER = RECOMMENDED.but("inter", "LANPO inter")
 BOTH = INTER.but("both", "LANPO both", mode="both")
@@ -152,7 +146,7 @@ BOTH = INTER.but("both", "LANPO both", mode="both")
 
 def _of_attempts(grpo: Arm, intra: Arm) -> tuple[Arm, ...]:
     """Return the arms on a task where attempts guide; the paper's preset has the rate of GRPO."""
-    paper = _paper_like(grpo).but("paper_intra", "LANPO paper, intra", mode="intra")
+    paper = _paper_intra(grpo)
     placebo = PlaceboControl()
     return (
         NO_RL,
@@ -167,14 +161,13 @@ def _of_attempts(grpo: Arm, intra: Arm) -> tuple[Arm, ...]:
 
 
 def _leaking(grpo: Arm) -> tuple[Arm, ...]:
-    """Return what the rule that no answer is shown prevents; the policy has to know such prompts.
-
-    They change the paper's preset with reflection.
-    """
-    leaky = _paper_like(grpo).but("paper_intra", "", mode="intra", control=LeakyControl())
+    """Return what the rule against answers prevents; the policy has to know such prompts."""
+    paper, leak = _paper_intra(grpo), LeakyControl()
     return (
-        leaky.but("intra_leaky", "leaky: answers shown"),
-        leaky.but("intra_leaky_all", "leaky: answers shown to all", feedback_ratio=1.0),
+        paper.but("intra_leaky", "leaky: answers shown", control=leak),
+        paper.but(
+            "intra_leaky_all", "leaky: answers shown to all", control=leak, feedback_ratio=1.0
+        ),
     )
 
 
@@ -186,7 +179,7 @@ def _of_both_kinds(grpo: Arm, inter: Arm, both: Arm) -> tuple[Arm, ...]:
         grpo,
         _matched(grpo, both),
         inter,
-        inter.but("intra", "LANPO intra", mode="intra", gate="all_wrong"),
+        replace(INTRA, schedule=inter.schedule),
         both,
         both.but("placebo", "both, placebo", control=PlaceboControl()),
         _paper_like(grpo).but("paper_both_kinds", "LANPO paper, both", mode="both"),
@@ -197,13 +190,12 @@ def _paper_like(grpo: Arm) -> Arm:
     return replace(PAPER, learning_rate=grpo.learning_rate, schedule=grpo.schedule)
 
 
+def _paper_intra(grpo: Arm) -> Arm:
+    return _paper_like(grpo).but("paper_intra", "LANPO paper, intra", mode="intra")
+
+
 def _matched(grpo: Arm, to: Arm) -> Arm:
-    return grpo.but(
-        "grpo_matched",
-        "GRPO, token-matched",
-        tokens_of=to.name,
-        settings={"summarise": False},
-    )
+    return grpo.but("grpo_matched", "GRPO, token-matched", tokens_of=to.name, summarise=False)
 
 
 _GRPO_2E4 = replace(GRPO, learning_rate=2e-4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -21,6 +21,10 @@ from lanpo_rl.tiny import generate_texts
 __all__ = ["Look", "guide_of"]
 
 _MODES: tuple[SolveMode, ...] = get_args(SolveMode)
+_BARE: Mapping[SolveMode, SolveMode] = {
+    "retrieval": "zero_shot",
+    "retrieval+self_correct": "self_correct",
+}
 _EVALUATION_SEED = 7_000_000  # far from the seeds of runs, whose samples are others
 
 
@@ -108,6 +112,8 @@ class Look:
         }
 
     def _modes(self, examples: Sequence[Example], seed: int) -> dict[str, ModeFigures]:
+        # An empty pool shows nothing: the very same samples need not be drawn again.
+        asked = _MODES if len(self._guide.pool) else tuple(m for m in _MODES if m not in _BARE)
         models = SeededModels(
             self._model,
             self._tokenizer,
@@ -117,7 +123,7 @@ class Look:
         )
         evaluator = Evaluator(
             models(0),
-            modes=_MODES,
+            modes=asked,
             samples=self._subject.samples,
             temperature=1.0,
             guide=self._guide,
@@ -132,10 +138,11 @@ class Look:
             examples,
             score=as_reward(self._task.reward),
             prompts=self._task.prompts,
-            modes=_MODES,
+            modes=asked,
             k=self._subject.samples,
         )
-        return {mode: _figures(results.mode(mode), len(examples)) for mode in _MODES}
+        found = {mode: _figures(results.mode(mode), len(examples)) for mode in asked}
+        return {mode: found[mode if mode in found else _BARE[mode]] for mode in _MODES}
 
 
 def _figures(found: ModeResults, problems: int) -> ModeFigures:

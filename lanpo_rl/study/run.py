@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback
 
-from lanpo_memory.errors import ConfigError, HitRateWarning
+from lanpo_memory.errors import HitRateWarning
 from lanpo_memory.pool import open_pool
 from lanpo_rl.config import LanpoConfig
 from lanpo_rl.memory import build_memory
@@ -64,7 +64,7 @@ def run_arm(
         on_step: told of the progress.
 
     Raises:
-        ConfigError: fewer training problems than one step takes.
+        InvalidInputError: fewer training problems than one step takes.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -79,8 +79,6 @@ def run_arm(
         folder=folder,
         longest=None if tokens is None else 2 * steps,
     )
-    if steps:
-        _check_size(task, config)
     result = ArmResult(
         arm.name,
         arm.label,
@@ -116,16 +114,6 @@ def run_arm(
     pool.close()
     shutil.rmtree(folder / "trainer", ignore_errors=True)
     return result
-
-
-def _check_size(task: Task, config: LanpoConfig) -> None:
-    """The trainer would end at once, without a word, as if it had trained."""
-    wanted = (config.generation_batch_size or 1) // (config.num_generations or 1)
-    if len(task.train) < wanted:
-        raise ConfigError(
-            f"the task has {len(task.train)} training problems and a step takes {wanted}; add "
-            "some, or set a smaller per_device_train_batch_size for the subject"
-        )
 
 
 def _trainer(arm: Arm, task: Task, config: LanpoConfig, model: Any, tokenizer: Any) -> LanpoTrainer:

@@ -11,9 +11,10 @@ from typing import Any, get_args
 
 import pytest
 
-from lanpo_memory.errors import ConfigError
+from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_memory.types import SolveMode
 from lanpo_rl.seeding.tiny_skills.recipes import CONSTANTS
+from lanpo_rl.study import looking
 from lanpo_rl.study.arms import GRPO, RECOMMENDED, Arm
 from lanpo_rl.study.controls import PlaceboControl
 from lanpo_rl.study.jobs import Job
@@ -157,9 +158,14 @@ def work(job: Job, root: Path) -> ArmResult:
     return ArmResult.from_json(json.loads(text)["result"])
 
 
-def test_a_policy_that_is_not_trained_is_asked_in_every_mode(tmp_path: Path):
+def test_a_policy_that_is_not_trained_is_asked_in_every_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     [job] = plan(STUDY, seeds=1, arms=["no_rl"])
-    result = work(job, tmp_path)
+    spared = work(job, tmp_path / "spared")
+    monkeypatch.setattr(looking, "_BARE", {})  # nothing is taken over from the bare modes
+    result = work(job, tmp_path / "asked")
+    assert result.final == spared.final
     [point] = result.curve
     assert (point.step, point.tokens, result.log) == (0, 0, [])
     assert {*result.final} == {"held_out", "shifted"}
@@ -221,7 +227,7 @@ def test_a_match_is_reached_where_the_other_arm_writes_half_as_much_again(
 def test_a_task_that_is_smaller_than_a_step_is_refused(tmp_path: Path):
     small = SUBJECT.make(0)
     subject = replace(SUBJECT, make=lambda seed: replace(small, train=small.train[:1]))
-    with pytest.raises(ConfigError, match="1 training problems and a step takes 2; add some"):
+    with pytest.raises(InvalidInputError, match="holds 1 problems, but one batch takes 2; add"):
         run_arm(GRPO, subject, seed=0, steps=1, folder=tmp_path)
 
 

@@ -17,7 +17,7 @@ from lanpo_rl.study.report.blocks import (
     Paragraph,
     Picture,
 )
-from lanpo_rl.study.report.figures import cost_text, with_interval
+from lanpo_rl.study.report.figures import cost_text, seeds_text, with_interval
 from lanpo_rl.study.report.findings import Findings, SubjectRuns
 from lanpo_rl.study.report.measures import MODE_LABELS, Cost, final
 from lanpo_rl.study.report.origins import machine, versions, without_places
@@ -73,7 +73,7 @@ def _opening(findings: Findings) -> list[Block]:
         Paragraph(findings.study.question),
         Paragraph(
             f"{findings.finished} of {runs} runs finished, "
-            f"{findings.seeds} seed{'s' * (findings.seeds != 1)} for each arm"
+            f"{seeds_text(findings.seeds)} for each arm"
             f"{f'; {crashed} crashed' if crashed else ''}"
             f"{f'; {missing} not made' if missing else ''}. {findings.date}."
         ),

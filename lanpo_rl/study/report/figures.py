@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 from lanpo_rl.study.statistics import Estimate, median_cost
 
-__all__ = ["DASH", "cost_text", "count", "mean_of", "share", "signed", "thousands", "with_interval"]
+__all__ = [
+    "DASH",
+    "cost_text",
+    "count",
+    "mean_of",
+    "seeds_text",
+    "share",
+    "signed",
+    "thousands",
+    "with_interval",
+]
 
 DASH = "–"
 
@@ -19,6 +29,15 @@ def share(value: float | None) -> str:
     ('0.12', '–')
     """
     return DASH if value is None else f"{value:.2f}"
+
+
+def seeds_text(number: int, kind: str = "") -> str:
+    """Return a number of seeds, perhaps of a kind.
+
+    >>> seeds_text(1), seeds_text(3, "common")
+    ('1 seed', '3 common seeds')
+    """
+    return f"{number} {kind}{' ' * bool(kind)}seed{'s' * (number != 1)}"
 
 
 def signed(value: float) -> str:

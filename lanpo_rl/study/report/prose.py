@@ -9,7 +9,7 @@ from lanpo_memory.errors import LanpoError
 from lanpo_memory.types import SolveMode
 from lanpo_rl.seeding.tiny_skills.policies import SeededPolicy
 from lanpo_rl.study.report.diagnostics import diagnostics
-from lanpo_rl.study.report.figures import mean_of, share, with_interval
+from lanpo_rl.study.report.figures import mean_of, seeds_text, share, with_interval
 from lanpo_rl.study.report.findings import ArmRuns, Findings, SubjectRuns
 from lanpo_rl.study.report.measures import Measure, final
 from lanpo_rl.study.statistics import Estimate, estimate, paired_difference, verdict
@@ -47,8 +47,8 @@ def _against_grpo(found: SubjectRuns, paper: ArmRuns, grpo: ArmRuns) -> str:
     text = (
         f"On {found.subject.label}, {paper.label} {_how(difference)} {grpo.label} zero-shot: "
         f"{with_interval(estimate(ours))} against {with_interval(estimate(theirs))}, difference "
-        f"{with_interval(difference, sign=True)} on {difference.seeds} common "
-        f"seed{'s' * (difference.seeds != 1)}."
+        f"{with_interval(difference, sign=True)} on "
+        f"{seeds_text(difference.seeds, 'common')}."
     )
     if difference.mean >= 0:
         return text

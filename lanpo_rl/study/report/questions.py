@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lanpo_rl.study.report.figures import cost_text, share, signed, thousands, with_interval
+from lanpo_rl.study.report.figures import (
+    cost_text,
+    seeds_text,
+    share,
+    signed,
+    thousands,
+    with_interval,
+)
 from lanpo_rl.study.report.findings import ArmRuns, SubjectRuns
 from lanpo_rl.study.report.measures import Cost, Measure
 from lanpo_rl.study.results import ArmResult
@@ -84,7 +91,9 @@ class Question:
             for seed in sorted(ours.keys() & theirs.keys())
         }
         known = {seed: share for seed, share in saved.items() if share is not None}
-        behind = any(cost.read(ours[s]) is None is not cost.read(theirs[s]) for s in saved)
+        behind = any(
+            cost.read(ours[seed]) is None and cost.read(theirs[seed]) is not None for seed in saved
+        )
         reached = "; ".join(
             f"{arm.label} {cost_text([cost.read(r) for r in arm.runs], unit=cost.axis)}"
             for arm in (a, b)
@@ -128,7 +137,7 @@ class Question:
             return Answer(self, found, "not decided", f"{sentence}; no seed has it.", None)
         held = sum(value >= 0 for value in room.by_seed.values())
         reached = "" if room.mean >= 0 else " not"
-        sentence += f": the mean is{reached}, and {held} of {_seeds(room.seeds)}."
+        sentence += f": the mean is{reached}, and {held} of {seeds_text(room.seeds)}."
         return Answer(self, found, _on_the_right_side(room), sentence, room)
 
     def _compared(
@@ -141,7 +150,7 @@ class Question:
         wanted = f", asked for {signed(self.bound)}" if self.bound else ""
         sentence += (
             f"; {what} {with_interval(difference, sign=True)}{wanted}, "
-            f"above 0 on {difference.above} of {_seeds(difference.seeds)}."
+            f"above 0 on {difference.above} of {seeds_text(difference.seeds)}."
         )
         decided = verdict(beyond.interval, self.margin, beyond.seeds)
         return Answer(self, found, decided, sentence, difference)
@@ -209,10 +218,6 @@ def answers(questions: Sequence[Question], subjects: Sequence[SubjectRuns]) -> l
         for found in subjects
         if question.asks(found)
     ]
-
-
-def _seeds(number: int) -> str:
-    return f"{number} seed{'s' * (number != 1)}"
 
 
 def _level(mean: Estimate | None, tokens: bool) -> str:
