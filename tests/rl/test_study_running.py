@@ -83,13 +83,41 @@ def test_a_job_has_a_process_and_a_core_of_its_own_and_no_package_it_did_not_ask
     }
 
 
+def in_a_fresh_python(folder: Path, code: str) -> str:
+    """Run code in `folder`; Python has one fork server, and the tests before may have begun it."""
+    setup = """
+from pathlib import Path
+from lanpo_rl.study.running import run_jobs
+from tests.rl.toy_work import about_the_process, job
+"""
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", setup + code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.stderr == ""
+    return found.stdout
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each process is a new Python")
 def test_what_jobs_name_is_imported_once_where_no_gpu_is_seen(tmp_path: Path):
-    environment = dict(os.environ)
-    kinds = {"a": ("wave",), "b": ("wave", "no_such_module"), "c": ()}
-    jobs = [job(k, toy_work.about_the_process, imports=names) for k, names in kinds.items()]
-    first, second, third = (outcome.result for outcome in run_jobs(jobs, tmp_path))
-    assert len({first["pid"], second["pid"], third["pid"], os.getpid()}) == 4
+    told = in_a_fresh_python(
+        tmp_path,
+        """
+import json, os
+environment = dict(os.environ)
+kinds = {"a": ("wave",), "b": ("wave", "no_such_module"), "c": ()}
+jobs = [job(key, about_the_process, imports=names) for key, names in kinds.items()]
+results = [outcome.result for outcome in run_jobs(jobs, Path("out"))]
+assert dict(os.environ) == environment
+print(json.dumps([{"pid": os.getpid()}, *results]))
+""",
+    )
+    parent, first, second, third = json.loads(told)
+    assert len({process["pid"] for process in (parent, first, second, third)}) == 4
     assert {**first, "pid": second["pid"]} == second
     assert {**first, "pid": 0} == {
         "pid": 0,
@@ -101,7 +129,6 @@ def test_what_jobs_name_is_imported_once_where_no_gpu_is_seen(tmp_path: Path):
     }
     assert not third["wave"]
     assert third["gpus"] == os.environ.get("CUDA_VISIBLE_DEVICES", "as there are")
-    assert dict(os.environ) == environment
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each process is a new Python")
@@ -109,22 +136,14 @@ def test_imports_come_from_where_this_process_has_them_and_not_from_the_current_
     tmp_path: Path,
 ):
     (tmp_path / "wave.py").write_text("raise SystemExit('the wrong one')")
-    code = """
-from pathlib import Path
-from lanpo_rl.study.running import run_jobs
-from tests.rl.toy_work import about_the_process, job
+    told = in_a_fresh_python(
+        tmp_path,
+        """
 [outcome] = run_jobs([job("a", about_the_process, imports=("wave",))], Path("out"))
 print(outcome.status, outcome.result["wave"])
-"""
-    found = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
+""",
     )
-    assert (found.stdout, found.stderr) == ("finished True\n", "")
+    assert told == "finished True\n"
 
 
 @pytest.mark.parametrize("imports", [(), ("wave",)])
