@@ -166,30 +166,47 @@ def load_model(source: str, **settings: Any) -> tuple[Any, Any]:
     Raises:
         InvalidInputError: there is no such model, or it has no chat template.
     """
-    looks_local = source.startswith((".", "/", "~")) or Path(source).is_dir()
-    folder = Path(source).expanduser()
-    if looks_local and not (folder / "config.json").is_file():
-        raise InvalidInputError(f"there is no model in {source} (no config.json)")
+    name = _located(source)
     try:
-        name = str(folder) if looks_local else source
         model = AutoModelForCausalLM.from_pretrained(name, **{"dtype": "auto", **settings})
-        tokenizer = load_tokenizer(name)
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"cannot load the model {source!r}: {_line(error)}") from error
+    return model, load_tokenizer(source)
+
+
+def load_tokenizer(source: str) -> Any:
+    """Return the tokenizer of a folder or name, as it was saved.
+
+    One of no model's own class is all in its file, yet AutoTokenizer goes by the type of the
+    model: of a qwen2 folder it would replace the splitter.
+
+    Raises:
+        InvalidInputError: there is no such model, or it has no chat template.
+    """
+    name = _located(source)
+    try:
+        kind = get_tokenizer_config(name).get("tokenizer_class")
+        whole = kind in ("TokenizersBackend", "PreTrainedTokenizerFast")
+        tokenizer = (PreTrainedTokenizerFast if whole else AutoTokenizer).from_pretrained(name)
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"cannot load the model {source!r}: {_line(error)}") from error
     if tokenizer.chat_template is None:
         raise InvalidInputError(f"the tokenizer of {source!r} has no chat template; add one to it")
-    return model, tokenizer
+    return tokenizer
 
 
-def load_tokenizer(source: str) -> Any:
-    """Return the tokenizer as it was saved.
+def _located(source: str) -> str:
+    """Return the folder or the hub's name that is meant; such a name has one slash at most.
 
-    One of no model's own class is all in its file, yet AutoTokenizer goes by the type of the
-    model: of a qwen2 folder it would replace the splitter.
+    Raises:
+        InvalidInputError: it can only be a folder, and no model is in it.
     """
-    kind = get_tokenizer_config(source).get("tokenizer_class")
-    whole = kind in ("TokenizersBackend", "PreTrainedTokenizerFast")
-    return (PreTrainedTokenizerFast if whole else AutoTokenizer).from_pretrained(source)
+    folder = Path(source).expanduser()
+    if not (source.startswith((".", "/", "~")) or source.count("/") > 1 or folder.is_dir()):
+        return source
+    if not (folder / "config.json").is_file():
+        raise InvalidInputError(f"there is no model in {source} (no config.json)")
+    return str(folder)
 
 
 def build_trainer(given: TrainArguments, config: LanpoConfig) -> LanpoTrainer:

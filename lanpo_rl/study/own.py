@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanpo_memory.errors import ConfigError, InvalidInputError
+from lanpo_memory.errors import ConfigError
 from lanpo_memory.types import fingerprint
 from lanpo_rl.study.jsonl import jsonl_task
 from lanpo_rl.study.studies import Part, Study
@@ -43,15 +43,11 @@ class ModelPolicy:
         """Load the tokenizer.
 
         Raises:
-            InvalidInputError: there is none.
+            InvalidInputError: there is none, or it has no chat template.
         """
         from lanpo_rl.training import load_tokenizer
 
-        try:
-            found: PreTrainedTokenizerFast = load_tokenizer(self.source)
-        except (OSError, ValueError) as error:
-            what = " ".join(str(error).split())
-            raise InvalidInputError(f"cannot load the model {self.source!r}: {what}") from error
+        found: PreTrainedTokenizerFast = load_tokenizer(self.source)
         return found
 
     def load(self, folder: Path) -> PreTrainedModel:

@@ -186,6 +186,7 @@ def test_a_model_that_is_not_there(
     missing = tmp_path / "[/bold]none"
     one_line(lanpo("train", "--model", missing, *rest), f"there is no model in {missing}")
     one_line(lanpo("train", "--model", tmp_path, *rest), "no config.json")
+    one_line(lanpo("train", "--model", "my/models/one", *rest), "no model in my/models/one")
     one_line(lanpo("train", "--model", "nobody/nothing", *rest), "'nobody/nothing'")
 
 

@@ -105,7 +105,7 @@ def test_a_model_that_is_not_there_is_named(sums: Path, tmp_path: Path):
         STUDY, model=str(tmp_path / "none"), data=sums, held_out=3, problem_column="question"
     )
     [part] = study.parts
-    with pytest.raises(InvalidInputError, match="cannot load the model"):
+    with pytest.raises(InvalidInputError, match="there is no model in"):
         part.subject.policy.tokenizer()
     with pytest.raises(InvalidInputError, match="there is no model in"):
         run_arm(part.arms[2], part.subject, seed=0, steps=1, folder=tmp_path / "run")
