@@ -593,13 +593,15 @@ def test_a_lower_mean_that_is_not_decided_is_called_that():
         ]
     }
     (paragraph,) = paper_paragraphs(findings(runs=runs))
-    assert "LANPO paper is below, though that is not decided, GRPO zero-shot" in paragraph
+    assert "LANPO paper is below GRPO zero-shot, though that is not decided: 0" in paragraph
 
 
 def test_where_it_does_not_nothing_is_explained():
     runs = {"constants": [run(PAPER, 0, zero_shot=0.9), run(GRPO, 0, zero_shot=0.1)]}
     (paragraph,) = paper_paragraphs(findings(runs=runs))
-    assert "is level with or above, though that is not decided, GRPO" in paragraph  # of one seed
+    assert (
+        "is level with or above GRPO zero-shot, though that is not decided" in paragraph
+    )  # of one seed
     assert "on 1 common seed." in paragraph
     assert "nats" not in paragraph
     assert paper_paragraphs(findings(runs={})) == []

@@ -32,6 +32,7 @@ _NAMES = {
     "recommended_300": "the recommended preset, 300 steps,",
     "paper": "the paper's preset",
     "paper_intra": "the paper's preset with reflection",
+    "paper_both_kinds": "the paper's preset with both kinds of feedback",
     "inter": "LANPO inter-sample",
     "intra": "LANPO intra-sample",
     "both": "LANPO with both kinds of feedback",
@@ -42,7 +43,7 @@ _NAMES = {
     "memory_only": "memory without training",
     "oracle": "training with a perfect retriever",
 }
-_LANPO = ("recommended", "paper", "inter", "intra", "both", "paper_intra")
+_LANPO = ("recommended", "paper", "inter", "intra", "both", "paper_intra", "paper_both_kinds")
 _BARE: Mode = "zero_shot"
 _LOOKED: Mode = "retrieval"
 _CHECKED: Mode = "self_correct"
@@ -123,11 +124,24 @@ _PARTS = {
     "recency": "with retrieval by utility than by recency",
     "product": "with retrieval by utility than by utility × relevance",
 }
+_FRESH = "with attempts of this step, where it fails, than with those of earlier steps"
+
+# The same of the paper's preset.
+_PAPER_PARTS = {
+    "paper_gamma_0": _PARTS["gamma_0"],
+    "paper_frozen_pool": _PARTS["frozen_pool"],
+    "paper_raw_solutions": _PARTS["raw_solutions"],
+    "paper_distill": "with the in-context loss than with the distilling one",
+    "paper_both": "with the in-context loss alone than with both losses",
+    "paper_mixed": "with groups that share one context than with half-guided ones",
+    "paper_utility": "with retrieval by relevance than by utility",
+}
 
 
-def _part(arm: str, difference: str, mode: Mode) -> Question:
-    text = f"Is it better {difference}, {_WAY[mode]}?"
-    return Question(text, "recommended", arm, final(mode))
+def _part(arm: str, difference: str, mode: Mode, *, of: str = "recommended") -> Question:
+    which = "it" if of == "recommended" else _NAMES[of]
+    text = f"Is {which} better {difference}, {_WAY[mode]}?"
+    return Question(text, of, arm, final(mode))
 
 
 QUESTIONS: tuple[QuestionGroup, ...] = (
@@ -214,10 +228,16 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
         "What do seeding, the pool and each part of the method contribute?",
         (
             *(_part(arm, what, mode) for arm, what in _PARTS.items() for mode in (_BARE, _LOOKED)),
+            *(
+                _part(arm, what, mode, of="paper")
+                for arm, what in _PAPER_PARTS.items()
+                for mode in (_BARE, _LOOKED)
+            ),
+            *(_part("intra_always", _FRESH, mode, of="intra") for mode in (_BARE, _CHECKED)),
             _better("unseeded", "grpo_unseeded", _BARE),
             _better("unseeded", "grpo_unseeded", _LOOKED),
         ),
-        "Each arm changes one thing against the recommended preset. How many prompts lost "
+        "Each arm changes one thing against the preset it is compared with. How many prompts lost "
         "experiences for want of room stands in each subject's table 'How it trained'.",
     ),
     QuestionGroup(

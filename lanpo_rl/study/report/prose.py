@@ -17,7 +17,7 @@ from lanpo_rl.tasks import Task
 
 __all__ = ["cautions", "constant_guess", "paper_paragraphs"]
 
-_PAPER_ARMS = ("paper", "paper_intra")
+_PAPER_ARMS = ("paper", "paper_intra", "paper_both_kinds")
 _ZERO_SHOT, _RETRIEVAL = final("zero_shot"), final("retrieval")
 _WAYS: Mapping[SolveMode, tuple[str, Measure]] = {
     "retrieval": ("With retrieval", _RETRIEVAL),
@@ -45,7 +45,7 @@ def _against_grpo(found: SubjectRuns, paper: ArmRuns, grpo: ArmRuns) -> str:
     if difference is None:
         return ""
     text = (
-        f"On {found.subject.label}, {paper.label} {_how(difference)} {grpo.label} zero-shot: "
+        f"On {found.subject.label}, {paper.label} {_how(difference, grpo.label)}: "
         f"{with_interval(estimate(ours))} against {with_interval(estimate(theirs))}, difference "
         f"{with_interval(difference, sign=True)} on "
         f"{seeds_text(difference.seeds, 'common')}."
@@ -59,14 +59,15 @@ def _against_grpo(found: SubjectRuns, paper: ArmRuns, grpo: ArmRuns) -> str:
     )
 
 
-def _how(difference: Estimate) -> str:
+def _how(difference: Estimate, other: str) -> str:
+    decided = verdict(difference.interval, 0.0, difference.seeds)
     if difference.mean >= 0:
-        ahead = verdict(difference.interval, 0.0, difference.seeds) == "yes"
-        return (
-            "does better than" if ahead else "is level with or above, though that is not decided,"
-        )
-    behind = verdict(difference.interval, 0.0, difference.seeds) == "no"
-    return "does worse than" if behind else "is below, though that is not decided,"
+        if decided == "yes":
+            return f"does better than {other} zero-shot"
+        return f"is level with or above {other} zero-shot, though that is not decided"
+    if decided == "no":
+        return f"does worse than {other} zero-shot"
+    return f"is below {other} zero-shot, though that is not decided"
 
 
 def _shown(paper: ArmRuns, grpo: ArmRuns) -> str:
