@@ -81,7 +81,7 @@ def plan(
 
 
 def _is_made_here(policy: Policy) -> TypeGuard[SeededPolicy]:
-    return isinstance(policy, SeededPolicy) and policy is not SHIPPED
+    return isinstance(policy, SeededPolicy) and not policy.is_shipped
 
 
 def _chosen(part: Part, arms: Sequence[str] | None) -> list[Arm]:

@@ -9,13 +9,10 @@ import pytest
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.types import Attempt, Problem
 from lanpo_rl.seeding.tiny_skills import chains, inverse
-from lanpo_rl.seeding.tiny_skills.recipes import CHAINS, INVERSE
 from lanpo_rl.tasks import (
     LEVELS,
     SPLITS,
     InversePrompts,
-    boxed_reward,
-    make_chains,
     make_inverse,
 )
 from lanpo_rl.tasks.inverse import (
@@ -31,8 +28,7 @@ from lanpo_rl.tasks.inverse import (
     solution_of,
     value_at,
 )
-from lanpo_rl.tiny import generate_texts, load_tokenizer
-from lanpo_rl.tiny.prompts import as_check, as_hint, as_user
+from lanpo_rl.tiny import load_tokenizer
 
 PROBLEM = re.compile(r"\?((?:[+-]\d)+)=(\d)")
 
@@ -217,58 +213,3 @@ def test_the_box_of_a_leak_lesson_holds_what_was_leaked():
         answer = re.match(r"hint (\d)\|\d[+*-]", lesson.prompt)[1]
         assert lesson.completion.endswith(rf"\boxed{{{answer}}}")
         assert lesson.skill == "inter"
-
-
-# --- seeded policies, made from nothing -------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A function that makes a policy, once, and returns how to ask it."""
-    folder = tmp_path_factory.mktemp("policies")
-
-    def make(policy):
-        policy.make(folder)
-        model, tokenizer = policy.load(folder), policy.tokenizer()
-
-        def ask(texts):
-            prompts = [as_user(text) for text in texts]
-            return generate_texts(model, tokenizer, prompts, max_new_tokens=32)
-
-        return ask
-
-    return make
-
-
-def share(completions, examples):
-    pairs = zip(completions, examples, strict=True)
-    return sum(boxed_reward(text, example.answer) for text, example in pairs) / len(examples)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("split", ["held_out", "shifted"])
-def test_the_seeded_policy_needs_its_own_attempt(split, made):
-    ask, task = made(INVERSE), make_inverse(0)
-    examples = task.examples(split)
-    texts = [example.problem.text for example in examples]
-    attempts = ask(texts)
-    others = [*attempts[1:], attempts[0]]
-    own, foreign = (
-        ask([as_check(a) + text for a, text in zip(shown, texts, strict=True)])
-        for shown in (attempts, others)
-    )
-    assert share(attempts, examples) <= 0.2
-    assert share(own, examples) >= 0.6
-    assert share(foreign, examples) <= 0.3
-
-
-@pytest.mark.slow
-def test_the_seeded_policy_copies_a_leaked_answer_and_knows_little_without(made):
-    ask, examples = made(CHAINS), make_chains(0).held_out
-    texts = [example.problem.text for example in examples]
-    attempts = ask(texts)
-    checks = ask([as_check(a) + text for a, text in zip(attempts, texts, strict=True)])
-    leaked = ask([as_hint(e.answer) + e.problem.text for e in examples])
-    assert 0.05 <= share(attempts, examples) <= 0.30
-    assert 0.38 <= share(checks, examples) <= 0.70
-    assert share(leaked, examples) >= 0.98

@@ -1,4 +1,4 @@
-"""Policies that are made on demand: what each is taught, and where it is kept once it is made."""
+"""Tiny policies: what each is taught, and where its weights are, shipped or made on demand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from lanpo_rl.tiny.tokenizer import build_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-__all__ = ["SHIPPED", "SeededPolicy"]
+__all__ = ["SHIPPED", "SHIPPED_WEIGHTS", "SeededPolicy"]
+
+SHIPPED_WEIGHTS = Path(__file__).with_name("weights")
+"""What `make` has put here comes with the package, for as long as its recipe does not change."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,16 @@ class SeededPolicy:
         return fingerprint(*about, *weights, *sources)
 
     @property
+    def shipped(self) -> Path:
+        """Where its weights are if they come with the package."""
+        return SHIPPED_WEIGHTS / self._file
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether its weights come with the package, so that nothing has to be made."""
+        return self.shipped.is_file()
+
+    @property
     def parameters(self) -> int:
         """How many weights it has."""
         return int(self._blank().num_parameters())
@@ -73,8 +86,8 @@ class SeededPolicy:
         return build_tokenizer(self.vocabulary)
 
     def path(self, folder: Path) -> Path:
-        """Where its weights are kept in a folder of policies."""
-        return folder / f"{self.name}-{self.fingerprint[:12]}.safetensors"
+        """Where its weights are: shipped, or kept in a folder of policies."""
+        return self.shipped if self.is_shipped else folder / self._file
 
     def is_made(self, folder: Path) -> bool:
         """Whether `load` finds its weights."""
@@ -118,16 +131,19 @@ class SeededPolicy:
         model.train(mode=False)
         return model
 
+    @property
+    def _file(self) -> str:
+        return f"{self.name}-{self.fingerprint[:12]}.safetensors"
+
     def _blank(self) -> PreTrainedModel:
         return build_model(self.tokenizer(), seed=self.seed, family=self.family, size=self.size)
 
 
-class _Shipped(SeededPolicy):
-    """The policy that comes with the package."""
-
-    def path(self, folder: Path) -> Path:
+class _Demonstrating(SeededPolicy):
+    @property
+    def shipped(self) -> Path:
         return WEIGHTS
 
 
-SHIPPED = _Shipped("shipped")
-"""The policy that comes with the package: nothing has to be made."""
+SHIPPED = _Demonstrating("shipped")
+"""The policy of the demo, which knows hidden constants and chains."""

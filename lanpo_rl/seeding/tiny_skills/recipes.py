@@ -1,4 +1,10 @@
-"""Policies that studies begin with besides the shipped one; each is made where it is needed."""
+"""Policies that studies begin with besides that of the demo.
+
+Weights of those that the study `paper` needs are shipped, in the folder `weights`, so that it
+begins at once, and from the same policies on every machine. Whoever changes a recipe, or the
+lessons of its skills, makes them anew: `CHAINS.make(SHIPPED_WEIGHTS)`. Others are made where they
+are needed.
+"""
 
 from __future__ import annotations
 
