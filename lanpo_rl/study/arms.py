@@ -122,8 +122,6 @@ FROM_RECOMMENDED: tuple[Arm, ...] = (
     RECOMMENDED.but("shared", "layout shared", group_layout="shared"),
     RECOMMENDED.but("when_failing", "gate when_failing", gate="when_failing"),
     RECOMMENDED.but("relevance", "retrieval by relevance", retrieval_weight="relevance"),
-    RECOMMENDED.but("product", "retrieval by the product", retrieval_weight="product"),
-    RECOMMENDED.but("recency", "retrieval by recency", retrieval_weight="recency"),
     RECOMMENDED.but("recommended_300", "LANPO recommended, 300 steps", steps=300),
 )
 # ... and from the paper's.

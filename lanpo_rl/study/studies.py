@@ -43,8 +43,6 @@ _OF_THE_POOL = (
     "raw_solutions",
     "oracle",
     "relevance",
-    "product",
-    "recency",
 )
 
 
@@ -192,6 +190,8 @@ POOL = Study(
             (
                 RECOMMENDED,
                 *(arm for arm in FROM_RECOMMENDED if arm.name in _OF_THE_POOL),
+                RECOMMENDED.but("product", "retrieval by the product", retrieval_weight="product"),
+                RECOMMENDED.but("recency", "retrieval by recency", retrieval_weight="recency"),
                 RECOMMENDED.but("one_shown", "shortlist of 1", shortlist=1),
                 RECOMMENDED.but("two_shown", "2 experiences", experiences_per_prompt=2),
             ),
