@@ -77,17 +77,26 @@ _PLACEBOS = (
     ("paper", "paper_placebo", (_BARE, _LOOKED)),
     ("both", "placebo", (_BARE, _ALL)),
 )
-_NO_CONTENT = "no: on chains the gain is the verifying mode, not the attempt's content"
+# On which tasks attempts guide, and what was known before of zero-shot and of the reward.
+_ATTEMPTS = (
+    ("chains", "no: on chains the gain is the verifying mode, not the attempt's content", ""),
+    ("inverse", "", "yes: only the own attempt says what it missed by"),
+)
 
 
-def _attempts(arm: str) -> tuple[Question, ...]:
+def _attempts(arm: str, subject: str, taught: str, earned: str) -> tuple[Question, ...]:
     """Ask whether an attempt's content matters: of what it teaches, and of the reward it brings."""
     text = f"Does it matter to {_NAMES[arm]} that the attempt shown is its own at this problem"
-    control = f"{arm}_placebo"
-    return (
-        Question(f"{text}, zero-shot?", arm, control, final(_BARE), expected=_NO_CONTENT),
-        Question(f"{text}, {_WAY[_CHECKED]}?", arm, control, final(_CHECKED)),
-        Question(f"{text}, in the reward of those who saw it?", arm, control, guided_reward()),
+    asked = (
+        (_WAY[_BARE], final(_BARE), taught),
+        (_WAY[_CHECKED], final(_CHECKED), ""),
+        ("in the reward of those who saw it", guided_reward(), earned),
+    )
+    return tuple(
+        Question(
+            f"{text}, {where}?", arm, f"{arm}_placebo", measure, subject=subject, expected=expected
+        )
+        for where, measure, expected in asked
     )
 
 
@@ -161,8 +170,12 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
                 for arm, control, modes in _PLACEBOS
                 for mode in modes
             ),
-            *_attempts("intra"),
-            *_attempts("paper_intra"),
+            *(
+                question
+                for arm in ("intra", "paper_intra")
+                for on in _ATTEMPTS
+                for question in _attempts(arm, *on)
+            ),
             *(_matched(arm, subject) for arm, subject in _MATCHED),
             _better("recommended", "grpo", _LOOKED),
             _better("paper", "grpo", _LOOKED),
