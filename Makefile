@@ -1,8 +1,9 @@
 # `make help` lists the targets. One virtual environment, .venv, grows with what a target needs;
 # a stamp file per step keeps a second run from installing again.
-PYTHON ?= python3
-VENV   ?= .venv
-ARGS   ?=
+PYTHON  ?= python3
+VENV    ?= .venv
+ARGS    ?=
+WORKERS ?= 2
 
 BIN   := $(VENV)/bin
 PIP   := $(BIN)/python -m pip --disable-pip-version-check
@@ -12,6 +13,10 @@ TYPED := lanpo_memory lanpo_rl $(wildcard tests/typing/*.py)
 # No network and one thread: small kernels are faster so, and runs repeat exactly.
 OFFLINE := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1
 
+# The tests of a file stay in one process, with the fixtures that they share.
+PYTEST := $(OFFLINE) $(BIN)/python -m pytest
+TOGETHER := -n $(WORKERS) --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-servers lint types docs bench clean
 
@@ -20,19 +25,20 @@ help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 	@echo "Variables:"
 	@echo "  PYTHON=$(PYTHON)  VENV=$(VENV)  ARGS=...  (arguments for demo, test, bench)"
+	@echo "  WORKERS=$(WORKERS)  (tests at a time; 0: all in one process)"
 	@echo "  TORCH_INDEX=URL  where to take $(TORCH) from, e.g. https://download.pytorch.org/whl/cpu"
 
 demo: $(VENV)/.stamp-rl  ## train a tiny policy with and without memory on this CPU
 	$(OFFLINE) $(BIN)/lanpo demo $(ARGS)
 
 test: $(VENV)/.stamp-dev  ## the fast tests, doctests included
-	$(OFFLINE) $(BIN)/python -m pytest -m "not slow and not gpu and not server" $(ARGS)
+	$(PYTEST) $(TOGETHER) -m "not slow and not gpu and not server" $(ARGS)
 
 test-slow: $(VENV)/.stamp-dev  ## the tests that train
-	$(OFFLINE) $(BIN)/python -m pytest -m "slow and not gpu and not server" $(ARGS)
+	$(PYTEST) $(TOGETHER) -m "slow and not gpu and not server" $(ARGS)
 
 test-servers: $(VENV)/.stamp-dev  ## the tests that start a Chroma server and a PostgreSQL cluster
-	$(OFFLINE) $(BIN)/python -m pytest -m "server and not gpu" $(ARGS)
+	$(PYTEST) -m "server and not gpu" $(ARGS)
 
 lint: $(VENV)/.stamp-ruff  ## ruff: rules and formatting
 	$(BIN)/ruff check .
@@ -42,7 +48,7 @@ types: $(VENV)/.stamp-dev  ## mypy --strict over both packages and tests/typing
 	$(BIN)/python -m mypy $(TYPED)
 
 docs: $(VENV)/.stamp-dev  ## run every code block of the README and of docs/
-	$(OFFLINE) $(BIN)/python -m pytest tests/docs $(ARGS)
+	$(PYTEST) tests/docs $(ARGS)
 
 bench: $(VENV)/.stamp-dev  ## measure, next to bm25s, rank_bm25, Chroma and mem0 (half an hour)
 	$(OFFLINE) $(BIN)/python -m benchmarks $(ARGS)

@@ -268,7 +268,7 @@ PAPER_STUDY = Study(
         Part(PROGRAMS_SUBJECT, ON_PROGRAMS),
     ),
     seeds=5,
-    minutes=210,
+    minutes=200,
 )
 
 STUDIES: tuple[Study, ...] = (

@@ -32,9 +32,8 @@ __all__ = ["answered", "compose", "headline_rows"]
 
 _MAIN = {
     *("no_rl", "memory_only", "grpo", "grpo_matched", "paper", "paper_intra"),
-    *("inter", "intra", "both", "recommended", "recommended_300"),
+    *("inter", "intra", "both", "recommended", "recommended_300", "placebo"),
 }
-
 
 _FEW = 12  # arms that a short table has room for
 
