@@ -56,7 +56,7 @@ class StoreBase:
     def store(self, place: str, request: pytest.FixtureRequest) -> Iterator[ExperienceStore]:
         """The store of a test, new and empty."""
         with self.opened(place) as store:
-            request.node.user_properties.append(("promises", sorted(store.promises)))
+            request.node.user_properties.append(("promises", sorted(map(str, store.promises))))
             yield store
 
     @contextmanager
