@@ -39,7 +39,7 @@ CONSTANTS = SeededPolicy(
 
 CONSTANTS_MINI = replace(CONSTANTS, name="constants-mini", size="mini", steps=2000)
 CONSTANTS_LARGE = replace(CONSTANTS, name="constants-large", size="large")
-CONSTANTS_NEOX = replace(CONSTANTS, name="constants-gpt_neox", family="gpt_neox")
+CONSTANTS_NEOX = replace(CONSTANTS, name="constants-gpt_neox", family="gpt_neox", steps=2000)
 
 CONSTANTS_UNSEEDED = SeededPolicy(
     "constants-unseeded", skills=((constants.draw_solve, 1.0),), steps=400

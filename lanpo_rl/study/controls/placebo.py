@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
+from itertools import islice
 
 from lanpo_memory.adapter import PoolAdapter
 from lanpo_memory.guide import uniform
@@ -58,37 +60,47 @@ class _PlaceboMemory(WrappedMemory):
     ) -> list[Guidance]:
         own = self.inner.prepare(problems, step=step, wanted=wanted, attempts=attempts)
         fresh = [attempt for attempt in attempts or () if attempt is not None]
-        return [
-            self._other(problem, guidance, f"{step}|{i}", fresh)
-            for i, (problem, guidance) in enumerate(zip(problems, own, strict=True))
-        ]
+        keys = [f"{step}|{i}" for i in range(len(problems))]
+        inter = [i for i, guidance in enumerate(own) if guidance.kind == "inter"]
+        shown = [*own]
+        for i, found in zip(
+            inter, self._experiences([(problems[i], keys[i]) for i in inter]), strict=True
+        ):
+            shown[i] = self._as_long(found, own[i])
+        for i, guidance in enumerate(own):
+            if guidance.kind == "intra":
+                shown[i] = self._as_long(self._attempts(problems[i], keys[i], fresh), guidance)
+        return shown
 
-    def _other(
-        self, problem: Problem, own: Guidance, key: str, fresh: Sequence[Attempt]
-    ) -> Guidance:
-        if not own:
-            return own
-        found = (
-            self._attempts(problem, key, fresh)
-            if own.kind == "intra"
-            else self._experiences(problem, key)
-        )
+    def _as_long(self, found: Sequence[Guidance], own: Guidance) -> Guidance:
         count = self.inner.guide.count_tokens
         length = count(own.text)
         return min(found, key=lambda g: abs(count(g.text) - length), default=Guidance())
 
-    def _experiences(self, problem: Problem, key: str) -> list[Guidance]:
-        """What the guide would show to problems of other families."""
-        others = self._drawn([p for p in self._problems if is_mismatched(problem, p)], key)
-        seeds = [f"{self._seed}|{key}|{other.id}" for other in others]
-        found = self.inner.guide.inter(others, seeds=seeds) if others else []
+    def _experiences(self, asked: Sequence[tuple[Problem, str]]) -> list[list[Guidance]]:
+        """For each problem, what the guide would show to problems of other families."""
+        drawn = [
+            self._drawn([p for p in self._problems if is_mismatched(problem, p)], key)
+            for problem, key in asked
+        ]
+        others = [other for each in drawn for other in each]
+        seeds = [
+            f"{self._seed}|{key}|{other.id}"
+            for each, (_, key) in zip(drawn, asked, strict=True)
+            for other in each
+        ]
+        # All at once: most of what a search costs, it costs once.
+        found = iter(self.inner.guide.inter(others, seeds=seeds) if others else [])
         return [
-            inter.guidance
-            for inter in found
-            if inter.used
-            and all(
-                is_mismatched(problem, used.retrieved.experience.problem) for used in inter.used
-            )
+            [
+                inter.guidance
+                for inter in islice(found, len(each))
+                if inter.used
+                and all(
+                    is_mismatched(problem, used.retrieved.experience.problem) for used in inter.used
+                )
+            ]
+            for each, (problem, _) in zip(drawn, asked, strict=True)
         ]
 
     def _attempts(self, problem: Problem, key: str, fresh: Sequence[Attempt]) -> list[Guidance]:
@@ -102,4 +114,4 @@ class _PlaceboMemory(WrappedMemory):
         return self.inner.guide.intra(others[:_TRIES])
 
     def _drawn(self, problems: Sequence[Problem], key: str) -> list[Problem]:
-        return sorted(problems, key=lambda p: uniform(self._seed, key, p.id))[:_TRIES]
+        return nsmallest(_TRIES, problems, key=lambda p: uniform(self._seed, key, p.id))
