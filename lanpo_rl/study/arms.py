@@ -156,7 +156,6 @@ def _of_attempts(grpo: Arm, intra: Arm) -> tuple[Arm, ...]:
         paper,
         intra.but("intra_placebo", "intra, placebo attempts", control=placebo),
         paper.but("paper_intra_placebo", "paper, intra, placebo attempts", control=placebo),
-        intra.but("intra_always", "intra, gate always", gate="always"),
     )
 
 
@@ -201,7 +200,11 @@ def _matched(grpo: Arm, to: Arm) -> Arm:
 _GRPO_2E4 = replace(GRPO, learning_rate=2e-4)
 _GRPO_2E4_DECAYING = replace(_GRPO_2E4, schedule="warmup_stable_decay")
 GRPO_MATCHED = _matched(GRPO, RECOMMENDED)
-ON_CHAINS = (*_of_attempts(_GRPO_2E4_DECAYING, INTRA), *_leaking(_GRPO_2E4_DECAYING))
+ON_CHAINS = (
+    *_of_attempts(_GRPO_2E4_DECAYING, INTRA),
+    INTRA.but("intra_always", "intra, gate always", gate="always"),
+    *_leaking(_GRPO_2E4_DECAYING),
+)
 ON_INVERSE = _of_attempts(
     replace(GRPO, learning_rate=5e-5, schedule="warmup_stable_decay"),
     replace(INTRA, learning_rate=5e-5, schedule="warmup_stable_decay"),

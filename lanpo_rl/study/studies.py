@@ -37,14 +37,6 @@ from lanpo_rl.study.subjects import (
 
 __all__ = ["PAPER_STUDY", "STUDIES", "Part", "Study"]
 
-_OF_THE_POOL = (
-    "frozen_pool",
-    "frozen_summarizer",
-    "raw_solutions",
-    "oracle",
-    "relevance",
-)
-
 
 @dataclass(frozen=True)
 class Part:
@@ -96,6 +88,11 @@ def _rates(arm: Arm) -> tuple[Arm, ...]:
     )
 
 
+def _taken(*names: str) -> tuple[Arm, ...]:
+    """Arms that the study `paper` has, too."""
+    return tuple(arm for arm in FROM_RECOMMENDED if arm.name in names)
+
+
 _CONSTANTS = CONSTANTS_SUBJECT
 _MAIN = (NO_RL, MEMORY_ONLY, GRPO, GRPO_MATCHED, PAPER, RECOMMENDED)
 
@@ -128,9 +125,10 @@ GAMMA = Study(
             (
                 GRPO,
                 RECOMMENDED,  # 0.4
+                *_taken("gamma_0"),
                 *(
                     RECOMMENDED.but(f"gamma_{gamma:g}", f"gamma {gamma:g}", gamma=gamma)
-                    for gamma in (0.0, 0.2, 0.6, 0.8)
+                    for gamma in (0.2, 0.6, 0.8)
                 ),
             ),
         ),
@@ -173,7 +171,7 @@ SEEDING = Study(
             (
                 GRPO,
                 RECOMMENDED,
-                *(arm for arm in FROM_RECOMMENDED if arm.name == "unseeded"),
+                *_taken("unseeded"),
                 GRPO_UNSEEDED,
             ),
         ),
@@ -189,7 +187,7 @@ POOL = Study(
             _CONSTANTS,
             (
                 RECOMMENDED,
-                *(arm for arm in FROM_RECOMMENDED if arm.name in _OF_THE_POOL),
+                *_taken("frozen_pool", "frozen_summarizer", "raw_solutions", "oracle", "relevance"),
                 RECOMMENDED.but("product", "retrieval by the product", retrieval_weight="product"),
                 RECOMMENDED.but("recency", "retrieval by recency", retrieval_weight="recency"),
                 RECOMMENDED.but("one_shown", "shortlist of 1", shortlist=1),
@@ -208,23 +206,22 @@ OBJECTIVE = Study(
             _CONSTANTS,
             (
                 GRPO,
-                RECOMMENDED,  # both, mixed
+                RECOMMENDED,  # both losses, mixed
+                *_taken("in_context", "distill", "shared"),
                 *(
                     RECOMMENDED.but(
-                        f"{objective}_{layout}",
-                        f"{objective}, {layout}",
+                        f"{objective}_shared",
+                        f"objective {objective}, layout shared",
                         objective=objective,
-                        group_layout=layout,
+                        group_layout="shared",
                     )
-                    for objective in ("in_context", "distill", "both")
-                    for layout in ("shared", "mixed")
-                    if (objective, layout) != ("both", "mixed")
+                    for objective in ("in_context", "distill")
                 ),
             ),
         ),
     ),
     seeds=3,
-    minutes=25,
+    minutes=18,
 )
 GATING = Study(
     "gating",
@@ -234,7 +231,7 @@ GATING = Study(
             _CONSTANTS,
             (
                 RECOMMENDED,
-                *(arm for arm in FROM_RECOMMENDED if arm.name == "when_failing"),
+                *_taken("when_failing"),
                 PAPER,
                 PAPER.but("paper_when_failing", "paper, gate when_failing", gate="when_failing"),
             ),

@@ -132,6 +132,17 @@ _PARTS = {
     "relevance": "with retrieval by utility than by relevance",
     "recency": "with retrieval by utility than by recency",
     "product": "with retrieval by utility than by utility × relevance",
+    "gamma_0.2": "with γ = 0.4 than with 0.2",
+    "gamma_0.6": "with γ = 0.4 than with 0.6",
+    "gamma_0.8": "with γ = 0.4 than with 0.8",
+    "ratio_0.25": "with guidance three times in four than one time",
+    "ratio_0.5": "with guidance three times in four than every other time",
+    "ratio_1": "with guidance three times in four than always",
+    "ratio_falls": "with guidance three times in four than less and less often",
+    "one_shown": "with a draw from the best four lessons than with the best",
+    "two_shown": "with one lesson than with two",
+    "in_context_shared": "with both losses on half-guided groups than in-context on shared ones",
+    "distill_shared": "with both losses on half-guided groups than distilling on shared ones",
 }
 _FRESH = "with attempts of this step, where it fails, than with those of earlier steps"
 
@@ -144,6 +155,7 @@ _PAPER_PARTS = {
     "paper_both": "with the in-context loss alone than with both losses",
     "paper_mixed": "with groups that share one context than with half-guided ones",
     "paper_utility": "with retrieval by relevance than by utility",
+    "paper_when_failing": _PARTS["when_failing"],
 }
 
 
