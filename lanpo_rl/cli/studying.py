@@ -136,7 +136,7 @@ def study(
     jobs = plan(chosen, seeds=n_seeds, arms=chosen_arms, subjects=chosen_subjects)
     expected_s: float | None = None
     if model is None:  # what another model takes is learned from its first run
-        each_s = _run_s(chosen, chosen_arms)
+        each_s = _run_s(chosen, chosen_arms, chosen_subjects)
         _check_budget(budget, min(each_s))
         expected_s = sum(each_s) / len(each_s)
     try:
@@ -175,9 +175,7 @@ def _run(
     from lanpo_rl.study.whole import findings_of
 
     with claimed(folder, study.name):
-        console.print(
-            f"study {study.name}: {counted(len(jobs), 'run')} in {folder}", soft_wrap=True
-        )
+        console.print(f"study {study.name}: {_amount(jobs)} in {folder}", soft_wrap=True)
         with displayed(console, len(jobs), processes) as on_event:
             outcomes = run_jobs(
                 jobs,
@@ -187,7 +185,7 @@ def _run(
                 expected_s=expected_s,
                 on_event=on_event,
             )
-        _print_undone(console, outcomes)
+        _print_undone(console, jobs, outcomes)
         findings = findings_of(study, jobs, outcomes, seeds=seeds, arms=arms)
         _print_report(console, folder, findings)
     return outcomes
@@ -217,16 +215,23 @@ def _named(studies: Sequence[Study], name: str) -> Study:
     return found[0]
 
 
-def _run_s(study: Study, arms: Sequence[str] | None) -> list[float]:
+def _run_s(study: Study, arms: Sequence[str] | None, subjects: Sequence[str] | None) -> list[float]:
     """Estimate what the runs of one seed take, from what the whole study took: by their steps."""
     steps = [
-        (arm.name, part.steps if arm.steps is None else arm.steps)
+        (
+            part.subject.name,
+            arm.name,
+            _EVALUATING + (part.steps if arm.steps is None else arm.steps),
+        )
         for part in study.parts
         for arm in part.arms
     ]
-    steps = [(name, n + _EVALUATING) for name, n in steps]
-    step_s = study.minutes * 60 * _CORES / study.seeds / sum(n for _, n in steps)
-    return [n * step_s for name, n in steps if arms is None or name in arms]
+    step_s = study.minutes * 60 * _CORES / study.seeds / sum(n for _, _, n in steps)
+    return [
+        n * step_s
+        for subject, arm, n in steps
+        if (arms is None or arm in arms) and (subjects is None or subject in subjects)
+    ]
 
 
 def _check_budget(budget: float | None, shortest_s: float) -> None:
@@ -256,20 +261,32 @@ def _print_list(console: Console, studies: Sequence[Study]) -> None:
         )
 
 
-def _print_undone(console: Console, outcomes: Sequence[Outcome]) -> None:
+def _amount(jobs: Sequence[Job]) -> str:
+    runs = sum(job.result for job in jobs)
+    first = len(jobs) - runs
+    policies = f", and {first} {'policy' if first == 1 else 'policies'} to begin with"
+    return counted(runs, "run") + (policies if first else "")
+
+
+def _print_undone(console: Console, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
     """Say what has no result, and why."""
-    done = sum(outcome.status == "finished" for outcome in outcomes)
-    console.print(f"{done} of {counted(len(outcomes), 'run')} finished")
+    runs = sum(job.result for job in jobs)
+    done = sum(o.status == "finished" and j.result for j, o in zip(jobs, outcomes, strict=True))
+    console.print(f"{done} of {counted(runs, 'run')} finished")
     for outcome in outcomes:
         if outcome.status == "crashed":
             where = outcome.folder / "error.txt"
             console.print(
                 f"{outcome.label} crashed: {defused(outcome.reason)}; see {where}", soft_wrap=True
             )
-    reasons = Counter(outcome.reason for outcome in outcomes if outcome.status == "not_run")
+    reasons = Counter(
+        outcome.reason
+        for job, outcome in zip(jobs, outcomes, strict=True)
+        if outcome.status == "not_run" and job.result
+    )
     for reason, n in reasons.items():
         console.print(f"{counted(n, 'run')} not done: {reason}", soft_wrap=True)
-    if done < len(outcomes):
+    if done < runs:
         console.print("the same command goes on from here")
 
 

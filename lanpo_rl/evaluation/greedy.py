@@ -72,12 +72,12 @@ def evaluate(
     firsts = [
         inter.used[0].retrieved.experience.problem.family == e.problem.family
         for inter, e in zip(found, examples, strict=bool(found))
-        if inter.used
+        if inter.used and e.problem.family is not None
     ]
     return Evaluation(
         n=len(examples),
         accuracy=sum(scores) / len(scores),
-        guided=len(firsts) / len(examples),
+        guided=sum(bool(inter.used) for inter in found) / len(examples),
         right_family=sum(firsts) / len(firsts) if firsts else None,
         texts=tuple(texts),
     )

@@ -40,7 +40,6 @@ __all__ = [
     "RECOMMENDED",
     "Arm",
     "arm_config",
-    "toy_config",
 ]
 
 Schedule = Literal["constant", "warmup_stable_decay"]
@@ -212,14 +211,6 @@ ON_INVERSE = _of_attempts(
 ON_PROGRAMS = _of_both_kinds(_GRPO_2E4, INTER, BOTH)
 
 
-def toy_config(arm: Arm, *, seed: int, steps: int, folder: Path) -> LanpoConfig:
-    """Return an arm's full settings on the built-in tasks with the tiny policy.
-
-    64 rollouts a step in 8 groups, clip-higher as in the paper, one on-policy update a step.
-    """
-    return _config(arm, {}, seed=seed, steps=arm.steps or steps, folder=folder)
-
-
 def arm_config(
     arm: Arm,
     subject: Subject,
@@ -231,6 +222,8 @@ def arm_config(
 ) -> LanpoConfig:
     """Return an arm's full settings on a subject: the subject's stand under the arm's own.
 
+    64 rollouts a step in 8 groups, clip-higher as in the paper, one on-policy update a step.
+
     Args:
         arm: how it is trained.
         subject: on what.
@@ -239,18 +232,6 @@ def arm_config(
         folder: where pool and trainer write.
         longest: steps that it may take; those beyond its schedule have the last learning rate.
     """
-    return _config(arm, subject.settings, seed=seed, steps=steps, folder=folder, longest=longest)
-
-
-def _config(
-    arm: Arm,
-    on_subject: Mapping[str, Any],
-    *,
-    seed: int,
-    steps: int,
-    folder: Path,
-    longest: int | None = None,
-) -> LanpoConfig:
     decays = arm.schedule == "warmup_stable_decay"
     settings: dict[str, Any] = {
         "output_dir": str(folder / "trainer"),
@@ -288,4 +269,4 @@ def _config(
         if longest:
             flat = steps - settings["warmup_steps"] - steps // 2
             settings["lr_scheduler_kwargs"]["num_stable_steps"] = flat
-    return LanpoConfig.preset(arm.preset, **{**settings, **on_subject, **arm.settings})
+    return LanpoConfig.preset(arm.preset, **{**settings, **subject.settings, **arm.settings})

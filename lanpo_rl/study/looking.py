@@ -21,7 +21,7 @@ from lanpo_rl.tiny import generate_texts
 __all__ = ["Look", "guide_of"]
 
 _MODES: tuple[SolveMode, ...] = get_args(SolveMode)
-_BARE: Mapping[SolveMode, SolveMode] = {
+_WITHOUT_POOL: Mapping[SolveMode, SolveMode] = {
     "retrieval": "zero_shot",
     "retrieval+self_correct": "self_correct",
 }
@@ -29,15 +29,17 @@ _EVALUATION_SEED = 7_000_000  # far from the seeds of runs, whose samples are ot
 
 
 def guide_of(pool: ExperiencePool, task: Task, config: LanpoConfig) -> Guide:
-    """Return the guide of an inference: it sorts as training did, by utility where that learned it.
+    """Return the guide of an inference: it retrieves with the settings of training.
 
-    It knows nothing of controls: every arm is measured alike.
+    So it sorts by utility where training learned it. It knows nothing of controls.
     """
     return Guide(
         pool,
         prompts=task.prompts,
         gamma=config.gamma,
         weight=config.retrieval_weight,  # type: ignore[arg-type]
+        experiences=config.experiences_per_prompt,
+        shortlist=config.shortlist,
     )
 
 
@@ -113,7 +115,9 @@ class Look:
 
     def _modes(self, examples: Sequence[Example], seed: int) -> dict[str, ModeFigures]:
         # An empty pool shows nothing: the very same samples need not be drawn again.
-        asked = _MODES if len(self._guide.pool) else tuple(m for m in _MODES if m not in _BARE)
+        asked = (
+            _MODES if len(self._guide.pool) else tuple(m for m in _MODES if m not in _WITHOUT_POOL)
+        )
         models = SeededModels(
             self._model,
             self._tokenizer,
@@ -142,7 +146,7 @@ class Look:
             k=self._subject.samples,
         )
         found = {mode: _figures(results.mode(mode), len(examples)) for mode in asked}
-        return {mode: found[mode if mode in found else _BARE[mode]] for mode in _MODES}
+        return {mode: found[mode if mode in found else _WITHOUT_POOL[mode]] for mode in _MODES}
 
 
 def _figures(found: ModeResults, problems: int) -> ModeFigures:

@@ -110,7 +110,7 @@ def on_your_own(
         answer_marker=answer_marker,
         measured=400,
     )
-    name = re.sub(r"[^\w.-]+", "-", data.stem)
+    name = re.sub(r"[^a-zA-Z0-9_.-]+", "-", data.stem).strip("-.") or "data"
     subject = Subject(
         name,
         data.stem,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from types import MethodType
 from typing import Any, TypeGuard
 
 from lanpo_memory.errors import ConfigError
@@ -15,6 +16,7 @@ from lanpo_memory.types import fingerprint
 from lanpo_rl.config import preset_settings
 from lanpo_rl.seeding.tiny_skills.policies import SHIPPED, SeededPolicy
 from lanpo_rl.study.arms import Arm
+from lanpo_rl.study.controls import Control
 from lanpo_rl.study.jobs import Job, Tell
 from lanpo_rl.study.running.outcomes import RESULT_NAME, folder_of
 from lanpo_rl.study.studies import Part, Study
@@ -50,7 +52,8 @@ def plan(
         subjects: names of those to run on; by default all.
 
     Raises:
-        ConfigError: no seed, or an arm or a subject that the study does not have.
+        ConfigError: no seed, an arm or a subject that the study does not have, no arm at all, one
+            whose tokens are those of an arm that is not there, or two policies of one name.
     """
     seeds = study.seeds if seeds is None else seeds
     if seeds < 1:
@@ -68,16 +71,28 @@ def plan(
         for part in study.parts
         if subjects is None or part.subject.name in subjects
     ]
-    policies = {
-        policy.name: policy
-        for part, chosen in parts
-        for arm in chosen
-        if _is_made_here(policy := arm.policy or part.subject.policy)
-    }
-    jobs = [_policy_job(policy) for policy in policies.values()]
+    if not any(chosen for _, chosen in parts):
+        there = "; ".join(
+            f"{part.subject.name}: {', '.join(arm.name for arm in part.arms)}" for part, _ in parts
+        )
+        raise ConfigError(f"none of these arms is run on these subjects; there are {there}")
+    jobs = [_policy_job(policy) for policy in _made_here(parts)]
     for seed in range(study.first_seed, study.first_seed + seeds):
         jobs += [_run_job(part, arm, seed) for part, chosen in parts for arm in chosen]
     return jobs
+
+
+def _made_here(parts: Sequence[tuple[Part, Sequence[Arm]]]) -> list[SeededPolicy]:
+    """The policies that have to be made first, each once."""
+    found: dict[str, SeededPolicy] = {}
+    for part, chosen in parts:
+        for arm in chosen:
+            policy = arm.policy or part.subject.policy
+            if not _is_made_here(policy):
+                continue
+            if found.setdefault(policy.name, policy).fingerprint != policy.fingerprint:
+                raise ConfigError(f"two policies are called {policy.name!r}: rename one of them")
+    return [*found.values()]
 
 
 def _is_made_here(policy: Policy) -> TypeGuard[SeededPolicy]:
@@ -86,7 +101,15 @@ def _is_made_here(policy: Policy) -> TypeGuard[SeededPolicy]:
 
 def _chosen(part: Part, arms: Sequence[str] | None) -> list[Arm]:
     names = {arm.name for arm in part.arms if arms is None or arm.name in arms}
-    names |= {arm.tokens_of for arm in part.arms if arm.name in names and arm.tokens_of}
+    there = {arm.name for arm in part.arms}
+    for arm in part.arms:
+        if arm.name in names and arm.tokens_of:
+            if arm.tokens_of not in there:
+                raise ConfigError(
+                    f"{arm.name} on {part.subject.name} has the tokens of {arm.tokens_of}: add "
+                    f"that arm, too, or leave {arm.name} out"
+                )
+            names.add(arm.tokens_of)
     return [arm for arm in part.arms if arm.name in names]
 
 
@@ -181,7 +204,7 @@ def _fingerprint(part: Part, arm: Arm, seed: int, policy: Policy) -> str:
     about = {
         "settings": {**preset_settings(arm.preset), **subject.settings, **arm.settings},
         "learning_rate": [arm.learning_rate, arm.schedule],
-        "control": repr(arm.control),
+        "control": _told(arm.control),
         "policy": "shipped" if policy is SHIPPED else policy.fingerprint,
         "task": [_name_of(subject.make), seed],
         "steps": [part.steps if arm.steps is None else arm.steps, part.evaluate_every],
@@ -197,14 +220,31 @@ def _fingerprint(part: Part, arm: Arm, seed: int, policy: Policy) -> str:
     return fingerprint(json.dumps(about, sort_keys=True, default=repr))
 
 
+def _told(control: Control) -> str:
+    """The control and all that it was given, also where it is no dataclass of its own."""
+    known = {field.name for field in fields(control)}
+    further = {name: value for name, value in vars(control).items() if name not in known}
+    return repr(control) + (repr(sorted(further.items())) if further else "")
+
+
 def _name_of(make: Any) -> str:
     """The same in every process, which the text of a function is not; another for other files."""
     if isinstance(make, partial):
         given = [make.func, *make.args, *(v for _, v in sorted(make.keywords.items()))]
         return f"{[_name_of(value) for value in given]} {sorted(make.keywords)}"
-    if isinstance(make, Path) and make.is_file():
-        return f"{make} {sha256(make.read_bytes()).hexdigest()}"
+    if isinstance(make, Path) and (digest := _digest_of(make.expanduser())):
+        return f"{make} {digest}"
+    if isinstance(make, MethodType):
+        return f"{make.__qualname__} of {make.__self__!r}"
     return str(getattr(make, "__qualname__", repr(make)))
+
+
+def _digest_of(path: Path) -> str:
+    """Of a file, or of all files of a folder; empty where there is neither."""
+    if path.is_file():
+        return sha256(path.read_bytes()).hexdigest()
+    inside = sorted(each for each in path.rglob("*") if each.is_file())
+    return fingerprint(*(f"{each} {_digest_of(each)}" for each in inside)) if inside else ""
 
 
 def _matched_to(part: Part, name: str, seed: int) -> str:

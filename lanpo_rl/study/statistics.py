@@ -211,7 +211,7 @@ def saving(a: float | None, b: float | None, *, a_spent: float, b_spent: float) 
 
     A run that never got there would have needed more than it spent. That bound stands in for its
     cost, and so the answer is the least that is known to be saved or lost: 0 where the bound does
-    not tell which of them came first.
+    not tell which of them came first. Where neither got there, nothing is known.
 
     Args:
         a: cost of the one, `None` if it never got there.
@@ -220,7 +220,7 @@ def saving(a: float | None, b: float | None, *, a_spent: float, b_spent: float) 
         b_spent: what the other spent in all.
 
     Returns:
-        A share of at most 1, 0 where neither got there; `None` where the other one's cost is 0.
+        A share of at most 1; `None` where neither got there, or the other one's cost is 0.
 
     >>> saving(60.0, 80.0, a_spent=100.0, b_spent=100.0)
     0.25
@@ -228,7 +228,7 @@ def saving(a: float | None, b: float | None, *, a_spent: float, b_spent: float) 
     0.25
     """
     if a is None and b is None:
-        return 0.0
+        return None
     ours, theirs = a_spent if a is None else a, b_spent if b is None else b
     if theirs <= 0:
         return 0.0 if ours <= 0 else None

@@ -82,8 +82,16 @@ def findings_of(
         runs,
         seeds,
         date=datetime.now(UTC).date().isoformat(),
-        failed=[Failed(o.key, o.label, o.trace) for o in outcomes if o.status == "crashed"],
-        not_run=[NotRun(o.key, o.label, o.reason) for o in outcomes if o.status == "not_run"],
+        failed=[
+            Failed(o.key, o.label, o.trace, is_run=job.result)
+            for job, o in zip(jobs, outcomes, strict=True)
+            if o.status == "crashed"
+        ],
+        not_run=[
+            NotRun(o.key, o.label, o.reason, is_run=job.result)
+            for job, o in zip(jobs, outcomes, strict=True)
+            if o.status == "not_run"
+        ],
         # Not those asked for alone: one that is measured by another brings it along.
         only=() if arms is None else [*dict.fromkeys(arm for _, arm, _ in wanted)],
     )

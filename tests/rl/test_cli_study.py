@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +133,27 @@ def test_more_seeds_and_arms_come_on_top_and_the_report_is_about_those_asked_for
         (arm, seed) for arm in TOY.arms for seed in (0, 1)
     }
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", both.date)
+
+
+def test_policies_that_are_made_first_are_no_runs(
+    lanpo: Lanpo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plain: list[report.Findings],
+):
+    real = planning.plan
+
+    def with_a_policy(study: Study, **chosen: Any) -> list[Job]:
+        first = Job("policies/mini", "policy mini", work=toy_work.quick, result=False)
+        return [first, *real(study, **chosen)]
+
+    monkeypatch.setattr(planning, "plan", with_a_policy)
+    out = tmp_path / "out"
+    ran = lanpo("study", "toy", "--seeds", "1", "--arms", "grpo", "--out", out)
+    assert ran.code == 0
+    lines = lines_of(ran)
+    assert lines[1] == f"study toy: 1 run, and 1 policy to begin with in {out}"
+    assert "1 of 1 run finished" in lines
 
 
 def test_the_folder_is_named_after_the_study(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -119,6 +120,17 @@ def test_guidance_from_another_family_is_counted_as_such(reader: HintReader):
     )
     result = measured(pool, gamma=0.0)
     assert (result.guided, result.right_family) == (1.0, 0.25)
+
+
+def test_problems_without_a_family_have_no_right_one(reader: HintReader):
+    pool = lessons(TASK, [*TASK.rule])
+    plain = [
+        replace(e, problem=e.problem.model_copy(update={"family": None})) for e in TASK.held_out
+    ]
+    result = evaluate(
+        None, None, plain, prompts=TinyPrompts(), score=boxed_reward, guide=guide(pool)
+    )
+    assert (result.guided, result.right_family) == (1.0, None)
 
 
 def test_an_empty_pool_guides_nothing(reader: HintReader):

@@ -18,10 +18,11 @@ from lanpo_memory.pool import open_pool
 from lanpo_rl import cli
 from lanpo_rl.clock import STAGES
 from lanpo_rl.study import demo as demo_module
-from lanpo_rl.study.arms import GRPO, MEMORY_ONLY, PAPER, RECOMMENDED, toy_config
+from lanpo_rl.study.arms import GRPO, MEMORY_ONLY, PAPER, RECOMMENDED, arm_config
 from lanpo_rl.study.demo import DEMO_ARMS, Demo, rows_of, run_demo
 from lanpo_rl.study.report import markdown, table, versions
 from lanpo_rl.study.results import ArmResult, Point
+from lanpo_rl.study.subjects import CONSTANTS_SUBJECT
 from lanpo_rl.tasks import make_hidden_constants
 
 COLUMNS = ["arm", "zero-shot", "with memory", "right family", "tokens", "seconds"]
@@ -183,8 +184,8 @@ def test_too_few_steps_or_arms_are_refused_and_leave_nothing(
 
 @pytest.mark.parametrize("arm", DEMO_ARMS, ids=lambda arm: arm.name)
 def test_every_arm_has_valid_settings_on_the_toy(tmp_path: Path, arm: Any):
-    config = toy_config(arm, seed=3, steps=40, folder=tmp_path)
-    assert (config.max_steps, config.seed) == (arm.steps or 40, 3)
+    config = arm_config(arm, CONSTANTS_SUBJECT, seed=3, steps=40, folder=tmp_path)
+    assert (config.max_steps, config.seed) == (40, 3)
     assert config.learning_rate == arm.learning_rate
     assert config.pool == str(tmp_path / "pool.db")
     assert config.guides == (arm in (PAPER, RECOMMENDED))

@@ -25,7 +25,7 @@ from lanpo_rl.study.controls import (
     Surroundings,
 )
 from lanpo_rl.study.controls.placebo import is_mismatched
-from lanpo_rl.tasks import LEXICAL_GAMMA, Task, make_chains, make_hidden_constants
+from lanpo_rl.tasks import LEXICAL_GAMMA, Example, Task, make_chains, make_hidden_constants
 from lanpo_rl.tasks.hidden_constants import lesson_text
 from lanpo_rl.tiny import TinyPrompts, load_tokenizer
 
@@ -152,6 +152,22 @@ def test_fresh_attempts_are_swapped_among_the_problems_of_a_step(attempts: Exper
 def test_problems_without_a_family_are_each_their_own():
     assert is_mismatched(Problem(text="a"), Problem(text="b"))
     assert not is_mismatched(Problem(text="a"), Problem(text="a"))
+
+
+def test_a_placebo_is_never_what_the_problem_would_have_seen_itself():
+    """Without families, any other problem may have the very same lesson."""
+    problems = [Problem(text=f"how many {noun} are {n}") for noun in ("a", "b") for n in range(8)]
+    task = Task("plain", tuple(Example(problem=p, answer="1") for p in problems), ())
+    pool = ExperiencePool()
+    pool.add([Experience(problem=p, principles=(f"count {p.text[9]}",)) for p in problems])
+    own = PoolAdapter(pool, guide=Guide(pool, prompts=TinyPrompts(), gamma=0.0), feedback_ratio=1.0)
+    placebo = PlaceboControl().wrap(own, around(task))
+    for step in range(4):
+        real, given = own.prepare(problems, step=step), placebo.prepare(problems, step=step)
+        assert all(real)
+        assert any(given)
+        for mine, other in zip(real, given, strict=True):
+            assert not {*mine.lesson_ids} & {*other.lesson_ids}
 
 
 # ---------------------------------------------------------------------- leaky

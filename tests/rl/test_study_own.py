@@ -14,6 +14,7 @@ from lanpo_memory.errors import ConfigError, InvalidInputError
 from lanpo_rl.study.own import ModelPolicy, on_your_own
 from lanpo_rl.study.planning import plan
 from lanpo_rl.study.run import run_arm
+from lanpo_rl.study.running.waiting import check_jobs
 from lanpo_rl.study.studies import SEEDING
 from lanpo_rl.tiny import load_policy, load_tokenizer, save_policy
 from tests.rl.small_study import STUDY
@@ -61,6 +62,31 @@ def test_no_policy_is_made_and_a_run_knows_its_model_and_its_file(sums: Path, tm
     before = fingerprints("mine", sums)
     sums.write_text(sums.read_text().replace("7 + 7", "7 + 8"))
     assert fingerprints("mine", sums) != before
+
+
+def test_files_of_the_home_folder_and_whole_folders_count_by_what_is_in_them(
+    sums: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fingerprint(data: Path) -> str:
+        study = on_your_own(STUDY, model="mine", data=data)
+        return plan(study, seeds=1, arms=["grpo"])[0].fingerprint
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    at_home = Path("~") / sums.name
+    before = [fingerprint(path) for path in (at_home, tmp_path)]
+    assert before == [fingerprint(path) for path in (at_home, tmp_path)]
+    sums.write_text(sums.read_text().replace("7 + 7", "7 + 8"))
+    assert not {*before} & {fingerprint(path) for path in (at_home, tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("übung.jsonl", "bung"), (".hidden", "hidden"), ("数学.jsonl", "data")],
+)
+def test_a_file_of_any_name_makes_a_study(tmp_path: Path, file: str, name: str):
+    study = on_your_own(STUDY, model="mine", data=tmp_path / file)
+    assert study.parts[0].subject.name == name
+    check_jobs(plan(study, seeds=1))
 
 
 def test_another_process_finds_the_runs_of_this_one(sums: Path):

@@ -12,17 +12,19 @@ from typing import Any, get_args
 import pytest
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
+from lanpo_memory.pool import open_pool
 from lanpo_memory.types import SolveMode
 from lanpo_rl.seeding.tiny_skills.recipes import CONSTANTS
 from lanpo_rl.study import looking
-from lanpo_rl.study.arms import GRPO, RECOMMENDED, Arm
-from lanpo_rl.study.controls import PlaceboControl
+from lanpo_rl.study.arms import GRPO, RECOMMENDED, Arm, arm_config
+from lanpo_rl.study.controls import Control, PlaceboControl
 from lanpo_rl.study.jobs import Job
 from lanpo_rl.study.planning import plan, run_key
 from lanpo_rl.study.results import ArmResult, Point
 from lanpo_rl.study.run import run_arm
 from lanpo_rl.study.studies import STUDIES, Part, Study
 from lanpo_rl.study.subjects import CHAINS_SUBJECT, INVERSE_SUBJECT
+from lanpo_rl.tasks import Task, make_hidden_constants
 from lanpo_rl.tasks.chains import draw_chain, marked_text, walk
 from lanpo_rl.tasks.inverse import Guess, check_text, draw_equation
 from tests.rl.small_study import STUDY, SUBJECT
@@ -40,8 +42,6 @@ def test_every_study_has_jobs_that_differ_and_can_be_told_apart(study: Study):
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_every_arm_of_a_study_has_valid_settings(study: Study, tmp_path: Path):
-    from lanpo_rl.study.arms import arm_config
-
     for part in study.parts:
         for arm in part.arms:
             config = arm_config(arm, part.subject, seed=1, steps=40, folder=tmp_path)
@@ -81,6 +81,32 @@ def test_what_there_is_not_is_refused(settings: dict[str, Any], message: str):
         plan(STUDY, **settings)
 
 
+def test_arms_that_the_subjects_do_not_have_are_refused():
+    other = replace(STUDY.parts[0], subject=replace(SUBJECT, name="other"), arms=(GRPO,))
+    study = replace(STUDY, parts=(STUDY.parts[0], other))
+    assert plan(study, seeds=1, arms=["recommended"])  # not on both, but on one
+    with pytest.raises(ConfigError, match=r"none of these arms .*; there are other: grpo"):
+        plan(study, arms=["recommended"], subjects=["other"])
+
+
+def test_an_arm_without_the_one_that_it_is_matched_to_is_refused():
+    part = STUDY.parts[0]
+    alone = replace(part, arms=tuple(arm for arm in part.arms if arm != RECOMMENDED))
+    with pytest.raises(ConfigError, match="grpo_matched on small has the tokens of recommended"):
+        plan(replace(STUDY, parts=(alone,)))
+
+
+def test_two_policies_of_one_name_are_refused():
+    arms = (
+        GRPO.but("once", "x", policy=CONSTANTS),
+        GRPO.but("again", "x", policy=replace(CONSTANTS, steps=3)),
+    )
+    study = replace(STUDY, parts=(replace(STUDY.parts[0], arms=arms),))
+    with pytest.raises(ConfigError, match="two policies are called 'constants': rename"):
+        plan(study)
+    assert len([job for job in plan(study, seeds=1, arms=["again"]) if not job.result]) == 1
+
+
 def test_a_study_can_be_run_subject_by_subject():
     other = replace(STUDY.parts[0], subject=replace(SUBJECT, name="other"))
     study = replace(STUDY, parts=(STUDY.parts[0], other))
@@ -110,6 +136,36 @@ def job_of(arm: Arm, part: Part | None = None) -> Job:
 )
 def test_a_run_of_other_settings_has_another_fingerprint(other: Arm):
     assert job_of(other).fingerprint != job_of(RECOMMENDED).fingerprint
+
+
+class Stateful(Control):
+    """No dataclass of its own: its text does not say what it was given."""
+
+    def __init__(self, amount: int) -> None:
+        object.__setattr__(self, "amount", amount)
+
+
+class Factory:
+    def __init__(self, families: int) -> None:
+        self.families = families
+
+    def __repr__(self) -> str:
+        return f"Factory({self.families})"
+
+    def make(self, seed: int) -> Task:
+        return make_hidden_constants(seed, families=self.families)
+
+
+def test_what_a_control_or_a_maker_of_tasks_was_given_counts():
+    def controlled(amount: int) -> str:
+        return job_of(RECOMMENDED.but("recommended", "x", control=Stateful(amount))).fingerprint
+
+    def made(families: int) -> str:
+        subject = replace(SUBJECT, make=Factory(families).make)
+        return job_of(GRPO, Part(subject, (GRPO,))).fingerprint
+
+    assert controlled(1) == controlled(1) != controlled(2)
+    assert made(4) == made(4) != made(5)
 
 
 def test_a_run_on_other_terms_has_another_fingerprint_and_the_same_one_the_same():
@@ -148,6 +204,14 @@ def test_a_policy_is_made_before_the_run_that_begins_with_it():
 # ---------------------------------------------------------------------- real ones
 
 
+def test_an_arm_is_asked_with_the_settings_of_retrieval_that_it_trained_with(tmp_path: Path):
+    arm = RECOMMENDED.but("two", "x", experiences_per_prompt=2, shortlist=3, gamma=0.3)
+    config = arm_config(arm, SUBJECT, seed=0, steps=4, folder=tmp_path)
+    guide = looking.guide_of(open_pool("memory:"), make_hidden_constants(0), config)
+    assert (guide.selection.experiences, guide.selection.shortlist, guide.gamma) == (2, 3, 0.3)
+    assert guide.selection.weight == "utility"
+
+
 def work(job: Job, root: Path) -> ArmResult:
     """Do a job as the runner does it."""
     folder = root / "runs" / job.key
@@ -163,7 +227,7 @@ def test_a_policy_that_is_not_trained_is_asked_in_every_mode(
 ):
     [job] = plan(STUDY, seeds=1, arms=["no_rl"])
     spared = work(job, tmp_path / "spared")
-    monkeypatch.setattr(looking, "_BARE", {})  # nothing is taken over from the bare modes
+    monkeypatch.setattr(looking, "_WITHOUT_POOL", {})  # nothing is taken over from the bare modes
     result = work(job, tmp_path / "asked")
     assert result.final == spared.final
     [point] = result.curve

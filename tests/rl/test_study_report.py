@@ -303,6 +303,24 @@ def test_a_report_is_made_of_no_run_at_all(tmp_path: Path):
     assert json.loads(report.json.read_text())["runs"] == []
 
 
+def test_policies_are_no_runs_and_are_told_apart(undrawn: None, tmp_path: Path):
+    policy = Failed("policies/mini", "policy mini", "OSError: no space", is_run=False)
+    lost = NotRun("constants/grpo/seed-0", "constants, GRPO, seed 0", "needs policies/mini")
+    nothing = Findings(STUDY, {"constants": []}, 3, "today", failed=[policy], not_run=[lost])
+    text = write_report(tmp_path, nothing).markdown.read_text(encoding="utf-8")
+    assert "0 of 12 runs finished, 3 seeds for each arm; 1 not made." in text
+    assert "policy mini: OSError: no space" in text
+
+
+def test_pictures_of_an_earlier_report_do_not_stay(tmp_path: Path):
+    earlier = [tmp_path / name for name in ("constants-7.png", "chains-1.png")]
+    others = [tmp_path / name for name in ("constants-x.png", "constants-7-mine.png", "mine-1.png")]
+    for path in (*earlier, *others):
+        path.write_bytes(b"")
+    report = write_report(tmp_path, Findings(STUDY, {"constants": [run(GRPO, 0)]}, 3, "today"))
+    assert {*tmp_path.glob("*.png")} == {*report.pictures, *others}
+
+
 def test_a_report_is_made_of_one_run(undrawn: None, tmp_path: Path):
     one = Findings(STUDY, {"constants": [run(GRPO, 0)]}, 3, "today")
     report = write_report(tmp_path, one)
@@ -489,11 +507,39 @@ def test_tokens_are_compared_as_a_share_that_is_saved():
     assert missed.difference is not None
     assert missed.difference.interval[0] > 0
     assert missed.verdict == "not decided"
-    neither = ask(cost, recommended=[0.8, 0.8, 0.1], grpo=[0.5, 0.5, 0.1])
-    assert neither.difference is not None
-    assert neither.difference.by_seed[2] == 0.0
     asked_for_more = replace(cost, bound=0.5)
     assert ask(asked_for_more, recommended=[0.8] * 3, grpo=[0.5] * 3).verdict == "no"
+
+
+def test_where_nobody_gets_there_nothing_is_known_about_tokens():
+    cost = Question("?", "recommended", "grpo", Cost(0.5, "tokens"), margin=0.05)
+    nobody = ask(cost, recommended=[0.1] * 3, grpo=[0.1] * 3)
+    assert (nobody.verdict, nobody.difference) == ("not decided", None)
+    some = ask(cost, recommended=[0.8, 0.8, 0.8, 0.1], grpo=[0.5, 0.5, 0.5, 0.1])
+    assert some.difference is not None
+    assert (sorted(some.difference.by_seed), some.verdict) == ([0, 1, 2], "yes")
+
+
+def test_a_bound_on_what_is_saved_is_no_reason_for_a_no():
+    # Ours needed as many tokens as GRPO spent in all: how many GRPO needs is not known.
+    cost = Question("?", "recommended", "grpo", Cost(0.5, "tokens"), margin=0.05)
+    alone = ask(cost, recommended=[0.5] * 3, grpo=[0.1] * 3)
+    assert alone.difference is not None
+    assert alone.difference.interval == (0.0, 0.0)
+    assert alone.verdict == "not decided"
+    lost = replace(cost, better="grpo", worse="recommended")
+    assert ask(lost, recommended=[0.8] * 3, grpo=[0.1] * 3).verdict == "no"
+
+
+def test_modes_that_were_not_taught_are_not_asked_about():
+    runs = [run(arm, seed, CHAINS) for arm in (GRPO, INTRA) for seed in range(3)]
+    study = replace(STUDY, parts=(Part(CHAINS, (GRPO, INTRA)),))
+    subjects = Findings(study, {"chains": runs}, 3, "").subjects
+    taught, other = final("self_correct"), final("retrieval")
+    assert len(answers([Question("?", "intra", "grpo", taught)], subjects)) == 1
+    assert answers([Question("?", "intra", "grpo", other)], subjects) == []
+    pool = Question("?", "grpo", "grpo", other, worse_measure=final("zero_shot"))
+    assert answers([pool], subjects) == []
 
 
 def test_arms_that_made_the_same_runs_answer_nothing():

@@ -185,7 +185,7 @@ def test_the_median_counts_runs_that_never_got_there_as_dearest():
         (100.0, None, 0.0),
         (None, 80.0, -0.25),
         (None, 100.0, 0.0),
-        (None, None, 0.0),  # neither: nothing is known to be saved or lost
+        (None, None, None),  # neither: nothing is known
         (0.0, 0.0, 0.0),
         (10.0, 0.0, None),
     ],

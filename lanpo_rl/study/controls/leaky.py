@@ -42,6 +42,7 @@ class _LeakyMemory(WrappedMemory):
             self.inner.draws(p, step) if wish is None else wish
             for p, wish in zip(problems, wishes, strict=True)
         ]
+        # Of another kind than an attempt: it stands in front of the problem, as a lesson would.
         return [
             Guidance(kind="inter", text=leak_text(self._answers[p.id], tiny=self._tiny))
             if draws

@@ -22,8 +22,9 @@ _TRIES = 16  # problems looked at for guidance that is as long
 class PlaceboControl(Control):
     """Who draws guidance gets that of another problem, as long as their own would have been.
 
-    Experiences come from another family, attempts from another problem. Where there are none, the
-    problem goes without: guidance of its own it never gets.
+    Experiences come from another family, attempts from another problem; in a task without families
+    experiences, too, come from any other problem. Where there are none, the problem goes without:
+    what it would have been shown it never gets.
     """
 
     def wrap(self, memory: PoolAdapter, around: Surroundings) -> ExperienceAdapter:
@@ -75,7 +76,8 @@ class _PlaceboMemory(WrappedMemory):
     def _as_long(self, found: Sequence[Guidance], own: Guidance) -> Guidance:
         count = self.inner.guide.count_tokens
         length = count(own.text)
-        return min(found, key=lambda g: abs(count(g.text) - length), default=Guidance())
+        others = [g for g in found if not {*g.lesson_ids} & {*own.lesson_ids}]
+        return min(others, key=lambda g: abs(count(g.text) - length), default=Guidance())
 
     def _experiences(self, asked: Sequence[tuple[Problem, str]]) -> list[list[Guidance]]:
         """For each problem, what the guide would show to problems of other families."""

@@ -170,8 +170,9 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
         "Does it pay in tokens and time, not only in steps?",
         tuple(_cheaper(arm, cost) for arm in _LANPO for cost in _COSTS),
         "A run that never got there counts with what it spent: the share is the least that is "
-        "known to be saved or lost, 0 where neither got there. There is no yes where GRPO got "
-        "there on a seed and the other did not. Seconds of GRPO are without those of filling a "
+        "known to be saved or lost. Seeds on which neither got there tell nothing and are left "
+        "out. There is no yes where GRPO alone got there on a seed, and no no where the other "
+        "alone did. Seconds of GRPO are without those of filling a "
         "pool that it never reads. The curves below are drawn against steps, tokens and seconds.",
     ),
     QuestionGroup(

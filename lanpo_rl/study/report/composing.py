@@ -66,7 +66,8 @@ def compose(findings: Findings, pictures: Mapping[str, Sequence[Path]]) -> list[
 
 def _opening(findings: Findings) -> list[Block]:
     runs = sum(arm.planned for found in findings.subjects for arm in found.arms.values())
-    crashed, missing = len(findings.failed), len(findings.not_run)
+    crashed = sum(failed.is_run for failed in findings.failed)
+    missing = sum(left.is_run for left in findings.not_run)
     return [
         Heading(f"Study: {findings.study.name}", 1),
         Paragraph(findings.study.question),

@@ -17,11 +17,12 @@ __all__ = ["ArmRuns", "Failed", "Findings", "NotRun", "SubjectRuns"]
 
 @dataclass(frozen=True)
 class Failed:
-    """A run that crashed. Keys begin with ``SUBJECT/ARM/``."""
+    """A run that crashed, its key ``SUBJECT/ARM/SEED``; or a policy that some would begin with."""
 
     key: str
     label: str
     traceback: str
+    is_run: bool = True
 
     @property
     def error(self) -> str:
@@ -32,11 +33,12 @@ class Failed:
 
 @dataclass(frozen=True)
 class NotRun:
-    """A run that was not made, and why."""
+    """A run that was not made, or a policy, and why."""
 
     key: str
     label: str
     reason: str = ""
+    is_run: bool = True
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,13 @@ class Measure:
         label: in sentences.
         read: the figure; `None` where a run does not have it.
         unit: a share from 0 to 1, or tokens.
+        mode: of inference, if it is a figure of one.
     """
 
     label: str
     read: Callable[[ArmResult], float | None]
     unit: Literal["share", "tokens"] = "share"
+    mode: SolveMode | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def final(mode: SolveMode, split: Split = "held_out") -> Measure:
         figures = _figures(run, mode, split)
         return None if figures is None else figures.mean
 
-    return Measure(f"{MODE_LABELS[mode]} mean@k, {_SPLIT_LABELS[split]}", read)
+    return Measure(f"{MODE_LABELS[mode]} mean@k, {_SPLIT_LABELS[split]}", read, mode=mode)
 
 
 def passing(mode: SolveMode, split: Split = "held_out") -> Measure:
@@ -96,7 +98,7 @@ def passing(mode: SolveMode, split: Split = "held_out") -> Measure:
         figures = _figures(run, mode, split)
         return None if figures is None else figures.pass_at.get(figures.samples)
 
-    return Measure(f"{MODE_LABELS[mode]} pass@k, {_SPLIT_LABELS[split]}", read)
+    return Measure(f"{MODE_LABELS[mode]} pass@k, {_SPLIT_LABELS[split]}", read, mode=mode)
 
 
 def greedy(

@@ -66,9 +66,11 @@ class Question:
         return tuple(dict.fromkeys(arm for arm in (self.better, self.worse) if arm))
 
     def asks(self, found: SubjectRuns) -> bool:
-        """Whether it is asked of a subject: its arms are part of the study there."""
+        """Whether it is asked of a subject: its arms are part of the study, its modes taught."""
         here = self.subject in (None, found.subject.name)
-        return here and all(arm in found.arms for arm in self.arms)
+        measures = [m for m in (self.measure, self.worse_measure) if isinstance(m, Measure)]
+        taught = all(m.mode in (None, *found.subject.modes) for m in measures)
+        return here and taught and all(arm in found.arms for arm in self.arms)
 
     def answer(self, found: SubjectRuns) -> Answer:
         """Compare the arms seed by seed."""
@@ -91,18 +93,17 @@ class Question:
             for seed in sorted(ours.keys() & theirs.keys())
         }
         known = {seed: share for seed, share in saved.items() if share is not None}
-        behind = any(
-            cost.read(ours[seed]) is None and cost.read(theirs[seed]) is not None for seed in saved
-        )
+        # Where one alone got there, what was saved or lost is that at least: it may be more.
+        at_least = {seed for seed in known if cost.read(theirs[seed]) is None}
+        at_most = {seed for seed in known if cost.read(ours[seed]) is None}
         reached = "; ".join(
             f"{arm.label} {cost_text([cost.read(r) for r in arm.runs], unit=cost.axis)}"
             for arm in (a, b)
         )
         sentence = f"{cost.label}, median and seeds that got there: {reached}"
         answer = self._compared(found, sentence, estimate(known), f"share of {cost.axis} saved")
-        return (
-            replace(answer, verdict="not decided") if behind and answer.verdict == "yes" else answer
-        )
+        unsure = {"yes": at_most, "no": at_least, "not decided": ()}[answer.verdict]
+        return replace(answer, verdict="not decided") if unsure else answer
 
     def _answer_two(self, found: SubjectRuns, a: ArmRuns, b: ArmRuns) -> Answer:
         read = self.measure.read
@@ -211,7 +212,7 @@ def _trace(run: ArmResult) -> tuple[object, ...]:
 
 
 def answers(questions: Sequence[Question], subjects: Sequence[SubjectRuns]) -> list[Answer]:
-    """Answer each question on every subject it is asked of; arms that are absent: not asked."""
+    """Answer each question on every subject that it is asked of."""
     return [
         question.answer(found)
         for question in questions

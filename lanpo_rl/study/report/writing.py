@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 from lanpo_memory.snapshots import write_whole
@@ -48,6 +49,7 @@ def write_report(folder: Path, findings: Findings) -> StudyReport:
     folder.mkdir(parents=True, exist_ok=True)
     subjects = findings.subjects
     pictures = {found.subject.name: draw_subject(found, folder) for found in subjects if found.runs}
+    _tidy(folder, findings, keep={path for paths in pictures.values() for path in paths})
     blocks = compose(findings, pictures)
     results = as_text(as_json(findings, answered(findings)))
     report = StudyReport(
@@ -61,3 +63,11 @@ def write_report(folder: Path, findings: Findings) -> StudyReport:
     write_whole(report.markdown, as_markdown(blocks))
     write_whole(report.html, as_html(blocks))
     return report
+
+
+def _tidy(folder: Path, findings: Findings, *, keep: Collection[Path]) -> None:
+    """Remove the pictures of an earlier report that had more of them."""
+    for part in findings.study.parts:
+        for path in folder.glob(f"{escape(part.subject.name)}-[0-9]*.png"):
+            if path not in keep and path.stem.rpartition("-")[2].isdigit():
+                path.unlink(missing_ok=True)
