@@ -22,4 +22,6 @@ if __name__ == "__main__":
         print(subject)
         for row in rows:
             print(" ", row)
+    for run in report.failed:
+        print("crashed:", run.label, run.error)
     print("read", report.markdown)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml  # type: ignore[import-untyped]
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from trl import ModelConfig, TrlParser, get_peft_config, get_quantization_config
 
@@ -172,6 +172,18 @@ def load_model(source: str, **settings: Any) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"cannot load the model {source!r}: {_line(error)}") from error
     return model, load_tokenizer(source)
+
+
+def load_config(source: str) -> Any:
+    """Return what a folder or name says of its model, without loading it.
+
+    Raises:
+        InvalidInputError: there is no such model.
+    """
+    try:
+        return AutoConfig.from_pretrained(_located(source))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"cannot load the model {source!r}: {_line(error)}") from error
 
 
 def load_tokenizer(source: str) -> Any:

@@ -72,10 +72,18 @@ def study(
         typer.Option(metavar="N", help="Problems of --data that are measured on. Without: 200."),
     ] = None,
     problem_column: Annotated[
-        str | None, typer.Option(help="Where a problem of --data is. Without: problem.")
+        str | None,
+        typer.Option(
+            "--problem-column",
+            "--problem_column",
+            help="Where a problem of --data is. Without: problem.",
+        ),
     ] = None,
     answer_column: Annotated[
-        str | None, typer.Option(help="Where its answer is. Without: answer.")
+        str | None,
+        typer.Option(
+            "--answer-column", "--answer_column", help="Where its answer is. Without: answer."
+        ),
     ] = None,
     answer_marker: Annotated[
         str | None, typer.Option(metavar="MARK", help="The answer follows this, such as ####.")
@@ -96,6 +104,8 @@ def study(
     Example: lanpo study quick --seeds 3 --out runs/quick
     """
     _check_numbers(seeds, budget, processes)
+    if held_out is not None and held_out < 1:
+        raise ConfigError(f"--held-out must be 1 or more, got {held_out}")
     if (model is None) != (data is None):
         raise ConfigError("--model and --data belong together: give both, or none")
     of_data: dict[str, Any] = {
@@ -124,13 +134,11 @@ def study(
         return
     chosen = _named(STUDIES, name or "")
     if model is not None and data is not None:
-        from lanpo_rl.study.own import on_your_own
+        from lanpo_rl.study.own import check_on_your_own, on_your_own
 
         given = {name: value for name, value in of_data.items() if value is not None}
         chosen = on_your_own(chosen, model=model, data=data, **given)
-        subject = chosen.parts[0].subject
-        subject.make(chosen.first_seed)  # what is wrong with them is said before anything is run
-        subject.policy.tokenizer()
+        check_on_your_own(chosen)
     chosen_arms, chosen_subjects = _names(arms), _names(subjects)
     n_seeds = chosen.seeds if seeds is None else seeds
     jobs = plan(chosen, seeds=n_seeds, arms=chosen_arms, subjects=chosen_subjects)

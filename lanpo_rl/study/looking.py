@@ -145,18 +145,20 @@ class Look:
             modes=asked,
             k=self._subject.samples,
         )
-        found = {mode: _figures(results.mode(mode), len(examples)) for mode in asked}
+        k = self._subject.samples
+        found = {mode: _figures(results.mode(mode), len(examples), k) for mode in asked}
         return {mode: found[mode if mode in found else _WITHOUT_POOL[mode]] for mode in _MODES}
 
 
-def _figures(found: ModeResults, problems: int) -> ModeFigures:
+def _figures(found: ModeResults, problems: int, k: int) -> ModeFigures:
     count = found.samples or 1
     return ModeFigures(
-        mean=found.accuracy.value or 0.0,
-        pass_at={k: figure.value or 0.0 for k, figure in found.pass_at.items()},
+        mean=found.accuracy.value,
+        pass_at={j: f.value for j, f in found.pass_at.items() if f.value is not None},
         problems=problems,
-        samples=found.samples // problems,
+        samples=k,
         guided=found.guided,
         right_to_wrong=found.right_to_wrong / count,
         wrong_to_right=found.wrong_to_right / count,
+        missing=found.missing,
     )

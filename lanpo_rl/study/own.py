@@ -17,7 +17,7 @@ from lanpo_rl.study.subjects import Subject
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-__all__ = ["ModelPolicy", "on_your_own"]
+__all__ = ["ModelPolicy", "check_on_your_own", "on_your_own"]
 
 LEARNING_RATE = 1e-6
 """That of TRL for GRPO. The arms of the tiny policy have a hundred times as much."""
@@ -70,6 +70,7 @@ def on_your_own(
     learning_rate: float = LEARNING_RATE,
     settings: dict[str, Any] | None = None,
     steps: int | None = None,
+    answer_tokens: int = 2048,
 ) -> Study:
     """Return the study with one subject: your problems in place of the built-in tasks.
 
@@ -89,6 +90,7 @@ def on_your_own(
         learning_rate: of every arm that trains.
         settings: of `LanpoConfig`, for every arm.
         steps: in place of the study's.
+        answer_tokens: longest answer when the policy is measured.
 
     Raises:
         ConfigError: a learning rate of 0 or below.
@@ -118,7 +120,7 @@ def on_your_own(
         ModelPolicy(model),
         settings={**_SETTINGS, **(settings or {})},
         modes=("zero_shot", "retrieval", "self_correct", "retrieval+self_correct"),
-        answer_tokens=2048,
+        answer_tokens=answer_tokens,
         batch=16,
     )
     arms = tuple(
@@ -129,6 +131,50 @@ def on_your_own(
     part = Part(subject, arms, steps or first.steps, first.evaluate_every)
     which = fingerprint(model, str(data.resolve()))[:6]  # so that no other study has its folder
     return replace(study, name=f"{study.name}-{name}-{which}", parts=(part,))
+
+
+def check_on_your_own(study: Study) -> None:
+    """Find out before any run what would make each of them crash.
+
+    Args:
+        study: as `on_your_own` returned it.
+
+    Raises:
+        ConfigError: no GPU, fewer problems than a step takes, or answers longer than all that the
+            model can read.
+        InvalidInputError: the model or the file cannot be used.
+    """
+    import torch
+
+    from lanpo_rl.training import load_config
+
+    [part] = study.parts
+    subject = part.subject
+    settings = subject.settings
+    task = subject.make(study.first_seed)
+    subject.policy.tokenizer()
+    if not settings.get("use_cpu") and not torch.accelerator.is_available():
+        raise ConfigError(
+            "there is no GPU here, and a model of your own trains on one; to train it on the CPU, "
+            'call on_your_own from Python with settings={"use_cpu": True, "bf16": False, '
+            '"activation_checkpointing": False}'
+        )
+    assert isinstance(subject.policy, ModelPolicy)
+    reads = getattr(load_config(subject.policy.source), "max_position_embeddings", None)
+    longest = max(subject.answer_tokens, int(settings["max_completion_length"]))
+    if reads is not None and longest >= reads:
+        raise ConfigError(
+            f"{subject.policy.source} reads {reads} tokens, prompts included, and answers may have "
+            f'{longest}: call on_your_own from Python with settings={{"max_completion_length": '
+            "...} and answer_tokens=..."
+        )
+    rollouts = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+    needed = max(1, rollouts // settings.get("num_generations", 8))
+    if len(task.train) < needed:
+        raise ConfigError(
+            f"a step takes {needed} problems, and {len(task.train)} are left to train on: hold "
+            "fewer out, or add some"
+        )
 
 
 # What a tiny policy and a CPU need is taken back; the lengths are those of the paper's appendix.

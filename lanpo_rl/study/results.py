@@ -42,22 +42,24 @@ class ModeFigures:
     """One inference mode on one split when training has ended: samples at temperature 1.
 
     Attributes:
-        mean: mean@k, the share of right samples.
+        mean: mean@k, the share of right samples; `None` where every one is missing.
         pass_at: pass@j by j (unbiased estimator): some of j samples is right.
         problems: how many.
-        samples: k, of each problem.
+        samples: k, of each problem, missing ones included.
         guided: share of the samples with experiences in the prompt.
         right_to_wrong: share of samples that a reflection made wrong; 0 without reflections.
         wrong_to_right: share of samples that it made right.
+        missing: samples that could not be had, such as for a prompt that is too long; not counted.
     """
 
-    mean: float
+    mean: float | None
     pass_at: Mapping[int, float]
     problems: int
     samples: int
     guided: float = 0.0
     right_to_wrong: float = 0.0
     wrong_to_right: float = 0.0
+    missing: int = 0
 
 
 @dataclass

@@ -112,8 +112,8 @@ def verdict(interval: Interval, margin: float, seeds: int) -> Verdict:
     """Answer whether a difference is there.
 
     - "not decided" with fewer than `FEWEST_SEEDS` seeds;
-    - "yes" where the whole interval is above 0;
     - "no" where the whole interval is below 0, or within `margin` of 0 on either side;
+    - "yes" where the whole interval is above 0, and reaches beyond the margin;
     - "not decided" otherwise.
 
     Args:
@@ -134,11 +134,9 @@ def verdict(interval: Interval, margin: float, seeds: int) -> Verdict:
     low, high = interval
     if seeds < FEWEST_SEEDS or math.isnan(low) or math.isnan(high):
         return "not decided"
-    if low > 0:
-        return "yes"
     if high < 0 or (low >= -margin and high <= margin):
         return "no"
-    return "not decided"
+    return "yes" if low > 0 else "not decided"
 
 
 # ---------------------------------------------------------------------- what it cost to get there

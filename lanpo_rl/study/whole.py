@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ from lanpo_rl.study.planning import plan
 from lanpo_rl.study.report import Failed, Findings, NotRun, StudyReport, write_report
 from lanpo_rl.study.results import ArmResult
 from lanpo_rl.study.running import OnEvent, Outcome, claimed, run_jobs
+from lanpo_rl.study.running.processes import NAME
 from lanpo_rl.study.studies import Study
 
 __all__ = ["findings_of", "run_study"]
@@ -31,6 +33,7 @@ def run_study(
     """Make the runs of a study that are missing, and write the report of those that are there.
 
     Call it under ``if __name__ == "__main__":``, for each run is a process that imports your file.
+    A run that crashes is no exception: the report that is returned names it in `failed`.
 
     Args:
         study: what is run.
@@ -43,8 +46,13 @@ def run_study(
         on_event: told what happens.
 
     Raises:
-        ConfigError: no seed, an unknown arm or subject, or a folder that is not this study's.
+        ConfigError: no seed, an unknown arm or subject, a folder that is not this study's, or the
+            call is made again by the process of a run.
     """
+    if multiprocessing.current_process().name.startswith(NAME):
+        raise ConfigError(
+            'a run\'s process imports your file: call run_study under if __name__ == "__main__":'
+        )
     seeds = study.seeds if seeds is None else seeds
     jobs = plan(study, seeds=seeds, arms=arms, subjects=subjects)
     with claimed(folder, study.name):

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from lanpo_memory.errors import ConfigError, InvalidInputError
-from lanpo_rl.study.own import ModelPolicy, on_your_own
+from lanpo_rl.study.own import ModelPolicy, check_on_your_own, on_your_own
 from lanpo_rl.study.planning import plan
+from lanpo_rl.study.results import ArmResult
 from lanpo_rl.study.run import run_arm
 from lanpo_rl.study.running.waiting import check_jobs
 from lanpo_rl.study.studies import SEEDING
@@ -147,14 +150,68 @@ def test_it_trains_and_asks_every_mode(sums: Path, tmp_path: Path):
         problem_column="question",
         answer_marker="####",
         settings=ON_A_CPU,
+        answer_tokens=6,
     )
+    check_on_your_own(study)
     [part] = study.parts
-    subject = replace(part.subject, answer_tokens=6, samples=1)
+    subject = replace(part.subject, samples=1)
     result = run_arm(part.arms[-1], subject, seed=0, steps=1, folder=tmp_path / "run")
     assert (result.arm, result.task, result.policy) == ("recommended", "sums", "model")
     assert [point.step for point in result.curve] == [0, 1]
     assert {*result.final["held_out"]} == {*subject.modes}
-    assert result.final["held_out"]["zero_shot"].problems == 3
+    bare = result.final["held_out"]["zero_shot"]
+    assert (bare.problems, bare.samples, bare.missing) == (3, 1, 0)
+
+
+def test_what_could_not_be_asked_is_missing_and_not_wrong(sums: Path, tmp_path: Path):
+    model = save_policy(tmp_path / "model", load_policy())
+    study = on_your_own(
+        STUDY,
+        model=str(model),
+        data=sums,
+        held_out=3,
+        problem_column="question",
+        settings=ON_A_CPU,
+        answer_tokens=200,
+    )
+    [part] = study.parts
+    result = run_arm(part.arms[0], part.subject, seed=0, steps=0, folder=tmp_path / "run")
+    asked = result.final["held_out"]
+    checked = asked["self_correct"]
+    assert (checked.mean, checked.pass_at, checked.samples) == (None, {}, 4)
+    assert checked.missing == 3 * 4
+    assert ArmResult.from_json(json.loads(json.dumps(result.as_json()))).final["held_out"] == asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": {}}, "there is no GPU here.*use_cpu"),
+        ({"answer_tokens": 300}, "reads 256 tokens, .* answers may have 300"),
+        ({"held_out": 12, "settings": {**ON_A_CPU, "num_generations": 1}}, "leaves no problem"),
+        ({"held_out": 9, "settings": {**ON_A_CPU, "num_generations": 1}}, "takes 4 .* 3 are left"),
+        ({"model": "./none"}, "there is no model in ./none"),
+    ],
+    ids=str,
+)
+def test_what_would_make_every_run_crash_is_said_before_any(
+    sums: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    message: str,
+):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    given: dict[str, Any] = {
+        "model": str(save_policy(tmp_path / "model")),
+        "held_out": 3,
+        "settings": ON_A_CPU,
+        "answer_tokens": 6,
+        "problem_column": "question",
+        **changes,
+    }
+    with pytest.raises((ConfigError, InvalidInputError), match=message):
+        check_on_your_own(on_your_own(STUDY, data=sums, **given))
 
 
 def test_a_saved_policy_is_read_with_its_own_tokenizer(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,6 +25,7 @@ from lanpo_rl.study.results import ArmResult, Point
 from lanpo_rl.study.run import run_arm
 from lanpo_rl.study.studies import STUDIES, Part, Study
 from lanpo_rl.study.subjects import CHAINS_SUBJECT, INVERSE_SUBJECT
+from lanpo_rl.study.whole import run_study
 from lanpo_rl.tasks import Task, make_hidden_constants
 from lanpo_rl.tasks.chains import draw_chain, marked_text, walk
 from lanpo_rl.tasks.inverse import Guess, check_text, draw_equation
@@ -136,6 +138,15 @@ def job_of(arm: Arm, part: Part | None = None) -> Job:
 )
 def test_a_run_of_other_settings_has_another_fingerprint(other: Arm):
     assert job_of(other).fingerprint != job_of(RECOMMENDED).fingerprint
+
+
+def test_a_file_without_a_guard_is_told_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(multiprocessing.current_process(), "name", "lanpo-study-small/grpo/seed-0")
+    with pytest.raises(ConfigError, match='under if __name__ == "__main__":'):
+        run_study(STUDY, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 class Stateful(Control):

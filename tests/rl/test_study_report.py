@@ -303,6 +303,16 @@ def test_a_report_is_made_of_no_run_at_all(tmp_path: Path):
     assert json.loads(report.json.read_text())["runs"] == []
 
 
+def test_samples_that_are_missing_are_named(undrawn: None, tmp_path: Path):
+    one = run(GRPO, 0)
+    one.final["held_out"]["self_correct"] = replace(figures(0.5), mean=None, missing=640)
+    report = write_report(tmp_path, Findings(STUDY, {"constants": [one]}, 1, "today"))
+    text = report.markdown.read_text(encoding="utf-8")
+    assert "hidden constants, GRPO, seed 0, self-correct, held-out: 640 of 640" in text
+    full = next(line for line in text.splitlines() if line.startswith("| GRPO | 1 | 0."))
+    assert "–" in full
+
+
 def test_policies_are_no_runs_and_are_told_apart(undrawn: None, tmp_path: Path):
     policy = Failed("policies/mini", "policy mini", "OSError: no space", is_run=False)
     lost = NotRun("constants/grpo/seed-0", "constants, GRPO, seed 0", "needs policies/mini")
@@ -489,6 +499,18 @@ def test_a_bound_is_asked_of_one_arm_from_either_side():
     assert ask(at_least, grpo=[0.9, 0.9]).verdict == "not decided"  # two seeds decide nothing
 
 
+def test_what_was_not_seen_is_no_target_that_was_met():
+    within = Question("?", None, "grpo", tokens_spent_to(0.5, within=4000), bound=4000, margin=0.0)
+    assert ask(within, grpo=[0.8] * 3).verdict == "yes"
+    assert ask(within, grpo=[0.4] * 3).verdict == "not decided"  # it ended there
+    some = ask(within, grpo=[0.8, 0.8, 0.8, 0.4])
+    assert (some.verdict, "Of 1 seed it is not known." in some.sentence) == ("not decided", True)
+    sooner = replace(within, measure=tokens_spent_to(0.5, within=1000), bound=1000)
+    assert ask(sooner, grpo=[0.4] * 3).verdict == "no"
+    [after_200] = [q for q in TARGETS.questions if "after 200" in q.text]
+    assert ask(after_200, recommended=[0.95] * 3).verdict == "not decided"  # of 40 steps
+
+
 def test_tokens_are_compared_as_a_share_that_is_saved():
     # 0.5 is reached on the line to the level at 4,000 tokens: after 2,500 and 4,000 of them.
     cost = Question("?", "recommended", "grpo", Cost(0.5, "tokens"), margin=0.05)
@@ -614,8 +636,9 @@ def test_measures_read_what_they_name():
     assert final("zero_shot", "shifted").read(one) == 0.4
     assert greedy("zero-shot", lambda p: p.zero_shot, step=20).read(one) == pytest.approx(0.4)
     assert greedy("zero-shot", lambda p: p.zero_shot, step=25).read(one) is None
-    assert tokens_spent_to(0.4).read(one) == 2000
-    assert tokens_spent_to(0.9).read(one) == 4000
+    assert tokens_spent_to(0.4, within=1000).read(one) == 2000
+    assert tokens_spent_to(0.9, within=3999).read(one) == 4000
+    assert tokens_spent_to(0.9, within=4000).read(one) is None
 
 
 # ---------------------------------------------------------------------- sentences

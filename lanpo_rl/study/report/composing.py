@@ -82,6 +82,20 @@ def _opening(findings: Findings) -> list[Block]:
 
 def _missing(findings: Findings) -> list[Block]:
     blocks: list[Block] = []
+    unasked = [
+        Item(
+            f"{found.subject.label}, {run.label}, seed {run.seed}, {label}, "
+            f"{split.replace('_', '-')}: {modes[mode].missing} of "
+            f"{modes[mode].problems * modes[mode].samples}"
+        )
+        for found in findings.subjects
+        for run in found.runs
+        for split, modes in run.final.items()
+        for mode, label in MODE_LABELS.items()
+        if mode in modes and modes[mode].missing
+    ]
+    if unasked:
+        blocks += [Heading("Samples that are missing"), Bullets(tuple(unasked))]
     if findings.failed:
         items = (Item(f"{f.label or f.key}: {without_places(f.error)}") for f in findings.failed)
         blocks += [Heading("Crashed runs"), Bullets(tuple(items))]

@@ -122,12 +122,18 @@ def guided_reward() -> Measure:
     )
 
 
-def tokens_spent_to(threshold: float) -> Measure:
-    """Return tokens to a threshold; a run that never got there counts with all it generated."""
+def tokens_spent_to(threshold: float, *, within: float) -> Measure:
+    """Return tokens to a threshold, asked for within so many.
+
+    A run that never got there counts with all it generated, if that is more than was asked for;
+    else nothing is known.
+    """
     cost = Cost(threshold, "tokens")
 
-    def read(run: ArmResult) -> float:
+    def read(run: ArmResult) -> float | None:
         found = cost.read(run)
-        return cost.spent(run) if found is None else found
+        if found is None and cost.spent(run) > within:
+            return cost.spent(run)
+        return found
 
     return Measure(cost.label, read, "tokens")

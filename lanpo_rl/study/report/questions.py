@@ -139,7 +139,11 @@ class Question:
         held = sum(value >= 0 for value in room.by_seed.values())
         reached = "" if room.mean >= 0 else " not"
         sentence += f": the mean is{reached}, and {held} of {seeds_text(room.seeds)}."
-        return Answer(self, found, _on_the_right_side(room), sentence, room)
+        without = len(arm.runs) - room.seeds
+        if without:
+            sentence += f" Of {seeds_text(without)} it is not known."
+        decided = _on_the_right_side(room)
+        return Answer(self, found, "not decided" if without else decided, sentence, room)
 
     def _compared(
         self, found: SubjectRuns, sentence: str, difference: Estimate | None, what: str

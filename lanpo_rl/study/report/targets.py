@@ -25,7 +25,10 @@ def _target(
     return Question(text, better, worse, measure, subject=subject, bound=bound, margin=0.0)
 
 
+_WITHIN = 110_000
 _ZERO_SHOT = greedy("zero-shot", lambda p: p.zero_shot)
+_AFTER_200 = greedy("zero-shot", lambda p: p.zero_shot, step=200)
+_AFTER_300 = greedy("zero-shot", lambda p: p.zero_shot, step=300)
 _WITH_MEMORY = greedy("with memory", lambda p: p.with_memory)
 _CORRECTED = greedy("self-corrected", lambda p: p.self_corrected, step=100)
 
@@ -35,7 +38,7 @@ TARGETS = QuestionGroup(
         _target(
             "Zero-shot at least 0.90 after 200 steps?",
             "recommended",
-            _ZERO_SHOT,
+            _AFTER_200,
             "constants",
             at_least=0.90,
         ),
@@ -45,16 +48,16 @@ TARGETS = QuestionGroup(
         _target(
             "Zero-shot at least 0.95 after 300 steps?",
             "recommended_300",
-            _ZERO_SHOT,
+            _AFTER_300,
             "constants",
             at_least=0.95,
         ),
         _target(
             "Zero-shot 0.5 within 110k tokens?",
             "recommended",
-            tokens_spent_to(0.5),
+            tokens_spent_to(0.5, within=_WITHIN),
             "constants",
-            at_most=110_000,
+            at_most=_WITHIN,
         ),
         _target(
             "The paper's preset with memory at least 0.90?",

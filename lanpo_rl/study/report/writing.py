@@ -11,7 +11,7 @@ from lanpo_memory.snapshots import write_whole
 from lanpo_rl.study.report.blocks import as_markdown
 from lanpo_rl.study.report.composing import answered, compose, headline_rows
 from lanpo_rl.study.report.data import as_json, as_text
-from lanpo_rl.study.report.findings import Findings
+from lanpo_rl.study.report.findings import Failed, Findings, NotRun
 from lanpo_rl.study.report.page import as_html
 from lanpo_rl.study.report.pictures import draw_subject
 from lanpo_rl.study.report.rows import Row
@@ -29,6 +29,8 @@ class StudyReport:
         json: every number.
         pictures: the curves.
         headline: tables in short, by label of the subject.
+        failed: runs that crashed.
+        not_run: runs that were not made.
     """
 
     markdown: Path
@@ -36,6 +38,8 @@ class StudyReport:
     json: Path
     pictures: Sequence[Path]
     headline: dict[str, list[Row]]
+    failed: Sequence[Failed] = ()
+    not_run: Sequence[NotRun] = ()
 
 
 def write_report(folder: Path, findings: Findings) -> StudyReport:
@@ -58,6 +62,8 @@ def write_report(folder: Path, findings: Findings) -> StudyReport:
         json=folder / "results.json",
         pictures=[path for paths in pictures.values() for path in paths],
         headline={found.subject.label: headline_rows(found) for found in subjects if found.runs},
+        failed=findings.failed,
+        not_run=findings.not_run,
     )
     write_whole(report.json, results + "\n")
     write_whole(report.markdown, as_markdown(blocks))

@@ -17,8 +17,10 @@ from pathlib import Path
 from lanpo_rl.study.jobs import Job
 from lanpo_rl.study.running.child import ONE_CORE, run_work
 
-__all__ = ["begin"]
+__all__ = ["NAME", "begin"]
 
+NAME = "lanpo-study-"
+"""What the name of a job's process begins with."""
 _NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
 
 
@@ -43,7 +45,7 @@ def begin(
             process: BaseProcess = context.Process(  # type: ignore[attr-defined]
                 target=run_work,
                 args=(work, folder, job.key, job.fingerprint, theirs),
-                name=f"lanpo-study-{job.key}",
+                name=f"{NAME}{job.key}",
             )
             process.start()
         except BaseException:
