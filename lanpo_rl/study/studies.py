@@ -240,20 +240,38 @@ GATING = Study(
     seeds=3,
     minutes=20,
 )
+_SLOWER = {"learning_rate": 5e-5}
+_OF_SIZES = (
+    NO_RL,
+    MEMORY_ONLY,
+    GRPO,
+    GRPO.but("grpo_5e-05", "GRPO, 5e-5", **_SLOWER),
+    PAPER,
+    RECOMMENDED,
+    RECOMMENDED.but("recommended_5e-05", "LANPO recommended, 5e-5", **_SLOWER),
+)
 SIZE = Study(
     "size",
     "Does it hold for smaller and larger policies, and for another family of networks?",
     tuple(
-        Part(subject, (NO_RL, MEMORY_ONLY, GRPO, PAPER, RECOMMENDED))
-        for subject in (
-            replace(_CONSTANTS, name="constants-mini", policy=CONSTANTS_MINI),
-            replace(_CONSTANTS, name="constants-small", policy=CONSTANTS),
-            replace(_CONSTANTS, name="constants-large", policy=CONSTANTS_LARGE),
-            replace(_CONSTANTS, name="constants-gpt_neox", policy=CONSTANTS_NEOX),
+        Part(
+            replace(
+                _CONSTANTS,
+                name=f"constants-{name}",
+                label=f"hidden constants, {policy.family} {policy.size}",
+                policy=policy,
+            ),
+            _OF_SIZES,
+        )
+        for name, policy in (
+            ("mini", CONSTANTS_MINI),
+            ("small", CONSTANTS),
+            ("large", CONSTANTS_LARGE),
+            ("gpt_neox", CONSTANTS_NEOX),
         )
     ),
     seeds=3,
-    minutes=60,
+    minutes=100,
 )
 PAPER_STUDY = Study(
     "paper",

@@ -36,7 +36,9 @@ _NAMES = {
     "inter": "LANPO inter-sample",
     "intra": "LANPO intra-sample",
     "both": "LANPO with both kinds of feedback",
+    "recommended_5e-05": "the recommended preset at 5e-5",
     "grpo": "GRPO",
+    "grpo_5e-05": "GRPO at 5e-5",
     "grpo_matched": "token-matched GRPO",
     "grpo_unseeded": "GRPO without seeding",
     "unseeded": "the recommended preset without seeding",
@@ -225,6 +227,11 @@ QUESTIONS: tuple[QuestionGroup, ...] = (
         "Does it hold for other measures, sizes, families and tasks?",
         (
             *(_better(arm, "grpo", _BARE) for arm in _LANPO),
+            *(
+                _better("recommended_5e-05", other, mode)
+                for other in ("grpo_5e-05", "recommended")
+                for mode in (_BARE, _LOOKED)
+            ),
             *(
                 Question(
                     f"Is {_NAMES[arm]} better than GRPO by zero-shot pass@k?",
