@@ -134,7 +134,7 @@ GAMMA = Study(
         ),
     ),
     seeds=3,
-    minutes=20,
+    minutes=13,
 )
 RATIO = Study(
     "ratio",
@@ -160,7 +160,7 @@ RATIO = Study(
         ),
     ),
     seeds=3,
-    minutes=25,
+    minutes=13,
 )
 SEEDING = Study(
     "seeding",
@@ -177,7 +177,7 @@ SEEDING = Study(
         ),
     ),
     seeds=3,
-    minutes=20,
+    minutes=8,
 )
 POOL = Study(
     "pool",
@@ -196,7 +196,7 @@ POOL = Study(
         ),
     ),
     seeds=3,
-    minutes=30,
+    minutes=22,
 )
 OBJECTIVE = Study(
     "objective",
@@ -221,7 +221,7 @@ OBJECTIVE = Study(
         ),
     ),
     seeds=3,
-    minutes=18,
+    minutes=15,
 )
 GATING = Study(
     "gating",
@@ -238,7 +238,7 @@ GATING = Study(
         ),
     ),
     seeds=3,
-    minutes=20,
+    minutes=9,
 )
 _SLOWER = {"learning_rate": 5e-5}
 _OF_SIZES = (
@@ -283,7 +283,7 @@ PAPER_STUDY = Study(
         Part(PROGRAMS_SUBJECT, ON_PROGRAMS),
     ),
     seeds=5,
-    minutes=200,
+    minutes=150,
 )
 
 STUDIES: tuple[Study, ...] = (

@@ -537,6 +537,7 @@ def test_where_nobody_gets_there_nothing_is_known_about_tokens():
     cost = Question("?", "recommended", "grpo", Cost(0.5, "tokens"), margin=0.05)
     nobody = ask(cost, recommended=[0.1] * 3, grpo=[0.1] * 3)
     assert (nobody.verdict, nobody.difference) == ("not decided", None)
+    assert nobody.sentence.endswith("on no seed either did.")
     some = ask(cost, recommended=[0.8, 0.8, 0.8, 0.1], grpo=[0.5, 0.5, 0.5, 0.1])
     assert some.difference is not None
     assert (sorted(some.difference.by_seed), some.verdict) == ([0, 1, 2], "yes")

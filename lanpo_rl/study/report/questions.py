@@ -101,6 +101,8 @@ class Question:
             for arm in (a, b)
         )
         sentence = f"{cost.label}, median and seeds that got there: {reached}"
+        if saved and not known:
+            return Answer(self, found, "not decided", f"{sentence}; on no seed either did.", None)
         answer = self._compared(found, sentence, estimate(known), f"share of {cost.axis} saved")
         unsure = {"yes": at_most, "no": at_least, "not decided": ()}[answer.verdict]
         return replace(answer, verdict="not decided") if unsure else answer
