@@ -141,7 +141,8 @@ def parse(arguments: Sequence[str]) -> tuple[TrainArguments, LanpoConfig]:
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:  # what TRL and transformers say about their settings
-        raise ConfigError(f"{_line(error)}; {_SEE_HELP}") from error
+        on_cpu = "add --use_cpu true --bf16 false" if "use_cpu" in str(error) else _SEE_HELP
+        raise ConfigError(f"{_line(error)}; {on_cpu}") from error
     given.model = given.model or given.model_name_or_path
     return given, config
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import training_args
 
 from lanpo_memory.errors import ConfigError, InvalidInputError, MissingExtraError
 from lanpo_memory.pool import open_pool
@@ -111,6 +112,14 @@ def test_what_makes_no_sense_is_one_line_and_exit_code_2(
     lanpo: Lanpo, tmp_path: Path, flags: tuple[str, ...], parts: tuple[str, ...]
 ):
     one_line(lanpo("train", *NEEDED, "--output_dir", tmp_path / "out", *flags), *parts)
+
+
+def test_without_a_gpu_the_flags_for_a_cpu_are_named(
+    lanpo: Lanpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(training_args, "is_torch_bf16_gpu_available", lambda: False)
+    ran = lanpo("train", "--model", "m", "--data", "d", "--output_dir", tmp_path / "out")
+    one_line(ran, "use_cpu", "add --use_cpu true --bf16 false")
 
 
 @pytest.mark.parametrize(

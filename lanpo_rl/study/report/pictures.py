@@ -145,7 +145,9 @@ def _draw(found: SubjectRuns, arms: Sequence[ArmRuns], path: Path) -> None:
         names = grid[0][0].get_legend_handles_labels()
         columns = 2 * len(panels)
         figure.legend(*names, loc="outside lower center", ncols=columns, frameon=False)
-        figure.suptitle(f"{found.subject.label}: mean over seeds, band from least to most")
+        several = any(len(arm.runs) > 1 for arm in arms)
+        what = "mean over seeds, band from least to most" if several else "one seed"
+        figure.suptitle(f"{found.subject.label}: {what}")
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             figure.savefig(part, dpi=100, format="png", metadata={"Software": None})
@@ -166,6 +168,8 @@ def _panel(
     look: Callable[[Point], float | None],
     hidden: Collection[str] = (),
 ) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     others = [arm.name for arm in arms if arm.name not in _STYLES]
     for arm in arms:
         curve = None if arm.name in hidden else band(arm.runs, axis, look)
@@ -176,4 +180,6 @@ def _panel(
         place.plot(x, curve.mean, marker="o", markersize=3, label=arm.label, **style)
         if len(arm.runs) > 1:
             place.fill_between(x, curve.low, curve.high, alpha=0.13, color=style["color"], lw=0)
+    if axis == "step":
+        place.xaxis.set_major_locator(MaxNLocator(integer=True))
     place.grid(visible=True, alpha=0.3)
