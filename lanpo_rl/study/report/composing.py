@@ -157,11 +157,10 @@ def _questions(findings: Findings) -> list[Block]:
 
 
 _DEFINITION = (
-    "Yes: the whole interval of the difference is above 0. No: otherwise, if it is below 0 or "
-    "within a margin that makes no difference (0.02 of accuracy, 0.05 of tokens or time). Else, "
-    "and with "
-    f"fewer than {FEWEST_SEEDS} common seeds, it is not decided. Arms are compared seed by seed: a "
-    "seed makes the task and the run."
+    "No: the whole interval of the difference is below 0, or within a margin that makes no "
+    "difference (0.02 of accuracy, 0.05 of tokens or time). Yes: otherwise, if it is above 0. "
+    f"Else, with fewer than {FEWEST_SEEDS} common seeds, and where two arms made the very same "
+    "runs, it is not decided. Arms are compared seed by seed: a seed makes the task and the run."
 )
 
 
