@@ -271,7 +271,7 @@ SIZE = Study(
         )
     ),
     seeds=3,
-    minutes=100,
+    minutes=90,
 )
 PAPER_STUDY = Study(
     "paper",
