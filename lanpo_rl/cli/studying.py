@@ -103,9 +103,7 @@ def study(
 
     Example: lanpo study quick --seeds 3 --out runs/quick
     """
-    _check_numbers(seeds, budget, processes)
-    if held_out is not None and held_out < 1:
-        raise ConfigError(f"--held-out must be 1 or more, got {held_out}")
+    _check_numbers(seeds, budget, processes, held_out)
     if (model is None) != (data is None):
         raise ConfigError("--model and --data belong together: give both, or none")
     of_data: dict[str, Any] = {
@@ -202,13 +200,15 @@ def _run(
 # ---------------------------------------------------------------------- what was asked for
 
 
-def _check_numbers(seeds: int | None, budget: float | None, processes: int) -> None:
-    if seeds is not None and seeds < 1:
-        raise ConfigError(f"--seeds must be 1 or more, got {seeds}")
+def _check_numbers(
+    seeds: int | None, budget: float | None, processes: int, held_out: int | None
+) -> None:
+    counts = {"seeds": seeds, "processes": processes, "held-out": held_out}
+    for name, number in counts.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"--{name} must be 1 or more, got {number}")
     if budget is not None and not budget > 0:
         raise ConfigError(f"--budget must be more than 0 minutes, got {budget:g}")
-    if processes < 1:
-        raise ConfigError(f"--processes must be 1 or more, got {processes}")
 
 
 def _names(listed: str | None) -> list[str] | None:

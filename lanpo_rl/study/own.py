@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lanpo_memory.errors import ConfigError
 from lanpo_memory.types import fingerprint
+from lanpo_rl.study.arms import arm_config
 from lanpo_rl.study.jsonl import jsonl_task
 from lanpo_rl.study.studies import Part, Study
 from lanpo_rl.study.subjects import Subject
@@ -140,12 +141,14 @@ def check_on_your_own(study: Study) -> None:
         study: as `on_your_own` returned it.
 
     Raises:
-        ConfigError: no GPU, fewer problems than a step takes, or answers longer than all that the
-            model can read.
-        InvalidInputError: the model or the file cannot be used.
+        ConfigError: no GPU, a setting that makes no sense, or answers longer than what the model
+            can read.
+        InvalidInputError: the model or the file cannot be used, or it leaves fewer problems than a
+            step takes.
     """
     import torch
 
+    from lanpo_rl.fitness import check_size
     from lanpo_rl.training import load_config
 
     [part] = study.parts
@@ -168,13 +171,8 @@ def check_on_your_own(study: Study) -> None:
             f'{longest}: call on_your_own from Python with settings={{"max_completion_length": '
             "...} and answer_tokens=..."
         )
-    rollouts = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
-    needed = max(1, rollouts // settings.get("num_generations", 8))
-    if len(task.train) < needed:
-        raise ConfigError(
-            f"a step takes {needed} problems, and {len(task.train)} are left to train on: hold "
-            "fewer out, or add some"
-        )
+    config = arm_config(part.arms[0], subject, seed=study.first_seed, steps=1, folder=Path())
+    check_size(config, task.train, f"what is left of {subject.label} to train on")
 
 
 # What a tiny policy and a CPU need is taken back; the lengths are those of the paper's appendix.

@@ -18,7 +18,7 @@ from lanpo_rl.study.planning import plan
 from lanpo_rl.study.results import ArmResult
 from lanpo_rl.study.run import run_arm
 from lanpo_rl.study.running.waiting import check_jobs
-from lanpo_rl.study.studies import SEEDING
+from lanpo_rl.study.studies import SEEDING, Study
 from lanpo_rl.tiny import load_policy, load_tokenizer, save_policy
 from tests.rl.small_study import STUDY
 
@@ -41,6 +41,19 @@ def sums(tmp_path: Path) -> Path:
     rows = [{"question": f"{n} + {n}?", "answer": f"Add them.\n#### {2 * n}"} for n in range(12)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def on_sums(sums: Path, **changes: Any) -> Study:
+    """A study of the shipped policy on the sums, as a CPU can make it."""
+    given: dict[str, Any] = {
+        "model": str(save_policy(sums.parent / "model", load_policy())),
+        "held_out": 3,
+        "problem_column": "question",
+        "settings": ON_A_CPU,
+        "answer_tokens": 6,
+        **changes,
+    }
+    return on_your_own(STUDY, data=sums, **given)
 
 
 def test_arms_are_those_of_the_study_at_ones_own_learning_rate(sums: Path):
@@ -141,17 +154,7 @@ def test_a_model_that_is_not_there_is_named(sums: Path, tmp_path: Path):
 
 
 def test_it_trains_and_asks_every_mode(sums: Path, tmp_path: Path):
-    model = save_policy(tmp_path / "model", load_policy())
-    study = on_your_own(
-        STUDY,
-        model=str(model),
-        data=sums,
-        held_out=3,
-        problem_column="question",
-        answer_marker="####",
-        settings=ON_A_CPU,
-        answer_tokens=6,
-    )
+    study = on_sums(sums, answer_marker="####")
     check_on_your_own(study)
     [part] = study.parts
     subject = replace(part.subject, samples=1)
@@ -164,17 +167,7 @@ def test_it_trains_and_asks_every_mode(sums: Path, tmp_path: Path):
 
 
 def test_what_could_not_be_asked_is_missing_and_not_wrong(sums: Path, tmp_path: Path):
-    model = save_policy(tmp_path / "model", load_policy())
-    study = on_your_own(
-        STUDY,
-        model=str(model),
-        data=sums,
-        held_out=3,
-        problem_column="question",
-        settings=ON_A_CPU,
-        answer_tokens=200,
-    )
-    [part] = study.parts
+    [part] = on_sums(sums, answer_tokens=200).parts
     result = run_arm(part.arms[0], part.subject, seed=0, steps=0, folder=tmp_path / "run")
     asked = result.final["held_out"]
     checked = asked["self_correct"]
@@ -188,30 +181,24 @@ def test_what_could_not_be_asked_is_missing_and_not_wrong(sums: Path, tmp_path: 
     [
         ({"settings": {}}, "there is no GPU here.*use_cpu"),
         ({"answer_tokens": 300}, "reads 256 tokens, .* answers may have 300"),
-        ({"held_out": 12, "settings": {**ON_A_CPU, "num_generations": 1}}, "leaves no problem"),
-        ({"held_out": 9, "settings": {**ON_A_CPU, "num_generations": 1}}, "takes 4 .* 3 are left"),
+        ({"held_out": 12}, "leaves no problem"),
+        (
+            {"held_out": 9, "settings": {**ON_A_CPU, "per_device_train_batch_size": 16}},
+            "what is left of sums to train on holds 3 problems, but one batch takes 4",
+        ),
         ({"model": "./none"}, "there is no model in ./none"),
     ],
     ids=str,
 )
 def test_what_would_make_every_run_crash_is_said_before_any(
     sums: Path,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, Any],
     message: str,
 ):
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
-    given: dict[str, Any] = {
-        "model": str(save_policy(tmp_path / "model")),
-        "held_out": 3,
-        "settings": ON_A_CPU,
-        "answer_tokens": 6,
-        "problem_column": "question",
-        **changes,
-    }
     with pytest.raises((ConfigError, InvalidInputError), match=message):
-        check_on_your_own(on_your_own(STUDY, data=sums, **given))
+        check_on_your_own(on_sums(sums, **changes))
 
 
 def test_a_saved_policy_is_read_with_its_own_tokenizer(tmp_path: Path):
