@@ -79,7 +79,6 @@ def test_a_job_has_a_process_and_a_core_of_its_own_and_no_package_it_did_not_ask
         "ignores_interrupts": True,
         "torch": False,
         "wave": False,
-        "young": 50_000,
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "as there are"),
     }
 
@@ -126,7 +125,6 @@ print(json.dumps([{"pid": os.getpid()}, *results]))
         "ignores_interrupts": True,
         "torch": False,
         "wave": True,
-        "young": 50_000,
         "gpus": "",
     }
     assert not third["wave"]

@@ -5,7 +5,6 @@ Run as a program, it is a study of four slow jobs that may be interrupted or kil
 
 from __future__ import annotations
 
-import gc
 import os
 import resource
 import signal
@@ -50,7 +49,6 @@ def about_the_process(folder: Path, tell: Tell) -> Mapping[str, Any]:
         "ignores_interrupts": signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
         "torch": "torch" in sys.modules,
         "wave": "wave" in sys.modules,
-        "young": gc.get_threshold()[0],
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "as there are"),
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import faulthandler
-import gc
 import io
 import multiprocessing
 import os
@@ -29,8 +28,6 @@ __all__ = ["LOG_NAME", "ONE_CORE", "Crash", "Told", "crash_of", "run_work"]
 LOG_NAME = "log.txt"
 ONE_CORE = {"OMP_NUM_THREADS": "1"}
 """Environment of a job's process; read when torch is imported."""
-_YOUNG = 50_000
-"""New objects between two collections of garbage: Python's 700 cost a run on CPUs some time."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What SQLite, safetensors and torch say, whose errors carry no errno.
 _FULL_TEXTS = ("no space left", "disk is full")
@@ -72,7 +69,6 @@ def run_work(work: bytes, root: Path, key: str, fingerprint: str, pipe: Connecti
         folder.mkdir(parents=True)
         _log_to(folder / LOG_NAME)
         do: Work = pickle.loads(work)
-        gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(1)
         result = do(folder, lambda share, text: pipe.send(Told(share, text)))
